@@ -1,0 +1,73 @@
+//! Signatures of subscriptions, sign-ins and webhooks (sections 13 and 14).
+//!
+//! What was received is signed byte for byte: SDKs serialise JSON differently,
+//! so nothing here is ever parsed and written again.
+
+use std::fmt::Write;
+
+use subtle::ConstantTimeEq;
+
+use crate::app::AppSecret;
+use crate::socket_id::SocketId;
+
+/// Signs a subscription: `SOCKET:CHANNEL`, with `:CHANNEL_DATA` when there is any.
+#[must_use]
+pub fn sign_channel(
+    secret: &AppSecret,
+    socket_id: SocketId,
+    channel: &str,
+    channel_data: Option<&str>,
+) -> String {
+    sign(secret, &channel_text(socket_id, channel, channel_data))
+}
+
+/// The text that a subscription has to sign.
+#[must_use]
+pub fn channel_text(socket_id: SocketId, channel: &str, channel_data: Option<&str>) -> String {
+    match channel_data {
+        Some(channel_data) => format!("{socket_id}:{channel}:{channel_data}"),
+        None => format!("{socket_id}:{channel}"),
+    }
+}
+
+/// Signs a sign-in: `SOCKET::user::USER_DATA`.
+#[must_use]
+pub fn sign_user(secret: &AppSecret, socket_id: SocketId, user_data: &str) -> String {
+    sign(secret, &user_text(socket_id, user_data))
+}
+
+/// The text that a sign-in has to sign.
+#[must_use]
+pub fn user_text(socket_id: SocketId, user_data: &str) -> String {
+    format!("{socket_id}::user::{user_data}")
+}
+
+/// Signs the exact bytes of a webhook's body, for `X-Pusher-Signature`.
+#[must_use]
+pub fn sign_webhook(secret: &AppSecret, body: &[u8]) -> String {
+    hex(&secret.mac(&[body]))
+}
+
+/// HMAC-SHA256 of `text` in lower-case hex.
+#[must_use]
+pub fn sign(secret: &AppSecret, text: &str) -> String {
+    hex(&secret.mac(&[text.as_bytes()]))
+}
+
+/// Compares in constant time whether `signature` signs `text`.
+#[must_use]
+pub fn is_signed(secret: &AppSecret, text: &str, signature: &str) -> bool {
+    sign(secret, text)
+        .as_bytes()
+        .ct_eq(signature.as_bytes())
+        .into()
+}
+
+/// Bytes in lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("writing to memory does not fail");
+    }
+    text
+}

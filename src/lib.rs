@@ -1,0 +1,1 @@
+//! Fanfare: a self-hosted realtime server that speaks the Pusher Channels protocol.
