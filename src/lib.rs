@@ -1,1 +1,3 @@
 //! Fanfare: a self-hosted realtime server that speaks the Pusher Channels protocol.
+
+pub mod apps;

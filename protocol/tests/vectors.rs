@@ -1,5 +1,7 @@
 //! The published test vectors (section 21), each confirmed by official SDKs.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use fanfare_protocol::request::{SignedQuery, body_md5, sign_request};
 use fanfare_protocol::{AppKey, AppSecret, SocketId, auth};
 use serde_json::Value;
