@@ -1,3 +1,5 @@
 //! Fanfare: a self-hosted realtime server that speaks the Pusher Channels protocol.
 
 pub mod apps;
+pub mod engine;
+pub mod hub;

@@ -1,0 +1,8 @@
+//! Engines: what connects the nodes of one deployment.
+//!
+//! The contract, [`crate::hub::engine::Engine`], stands with the hub that needs
+//! it, so that the hub depends on no engine.
+
+mod memory;
+
+pub use memory::MemoryEngine;

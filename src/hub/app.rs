@@ -1,0 +1,593 @@
+//! One app's part of the hub: its connections, channels and users.
+//!
+//! Everything of an app hangs here, so that nothing of one app can be reached
+//! from another. Channels and connections are spread over shards with a short
+//! lock each. Lock order: a channel shard, then the event stream; the lock of
+//! the users and those of the connections are taken alone. No lock is held while
+//! anything is sent.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use fanfare_protocol::error::ClientError;
+use fanfare_protocol::{ChannelName, Close, Frame, SocketId, UserId};
+
+use tokio::sync::oneshot;
+
+use super::HubCore;
+use super::channel::{Channel, ChannelRules, Entered};
+use super::connection::{Connection, Liveness};
+use super::drain::Drain;
+use super::engine::{CachedEvent, Occupancy};
+use super::events::HubEventKind;
+use super::lane::{Peers, Work};
+use super::presence::Member;
+use super::users::{Changed, Users};
+use crate::apps::{App, OverQuota};
+
+/// Locks per app. More than the cores of a large machine; 1,000 apps still cost
+/// under 4 MB.
+const SHARDS: usize = 32;
+
+/// Subscribers that the task which published writes to itself. A larger
+/// channel's fan-out goes on in a task of its own, so that the API answers
+/// within a fraction of a millisecond.
+pub(super) const INLINE_WRITES: usize = 32;
+
+/// One app's part of the hub.
+#[derive(Debug)]
+pub struct AppHub {
+    app: Arc<App>,
+    core: Arc<HubCore>,
+    hasher: RandomState,
+    channels: [Mutex<ChannelShard>; SHARDS],
+    connections: [Mutex<HashMap<SocketId, Arc<Connection>>>; SHARDS],
+    pub(super) users: Users,
+    /// Connections that count towards the app's limit.
+    counted: AtomicUsize,
+    /// What happened since the start, for metrics.
+    pub counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct ChannelShard {
+    channels: HashMap<ChannelName, Channel>,
+    /// Channels with a subscription count that was put off.
+    late_counts: HashSet<ChannelName>,
+}
+
+/// Totals since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Clients that connected.
+    pub connections_opened: AtomicU64,
+    /// Clients that went.
+    pub connections_closed: AtomicU64,
+    /// Messages that clients sent.
+    pub messages_received: AtomicU64,
+    /// Messages that were handed to clients.
+    pub messages_sent: AtomicU64,
+    /// Events that the HTTP API accepted, each channel counted.
+    pub api_events: AtomicU64,
+    /// Client events that were accepted.
+    pub client_events: AtomicU64,
+}
+
+/// Whether a publication on a channel would reach anybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Audience {
+    Nobody,
+    Somebody,
+    /// Somebody, but too much waits already.
+    Full,
+}
+
+impl AppHub {
+    pub(super) fn new(app: Arc<App>, core: Arc<HubCore>) -> Self {
+        Self {
+            app,
+            core,
+            hasher: RandomState::new(),
+            channels: std::array::from_fn(|_| Mutex::default()),
+            connections: std::array::from_fn(|_| Mutex::default()),
+            users: Users::default(),
+            counted: AtomicUsize::new(0),
+            counters: Counters::default(),
+        }
+    }
+
+    /// The app.
+    #[must_use]
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    pub(super) fn core(&self) -> &HubCore {
+        &self.core
+    }
+
+    fn rules(&self) -> ChannelRules {
+        ChannelRules {
+            subscription_count: self.app.subscription_count,
+            presence_members: self.app.limits.presence_members,
+        }
+    }
+
+    fn channel_shard(&self, channel: &ChannelName) -> MutexGuard<'_, ChannelShard> {
+        self.channels[self.shard_of(channel)]
+            .lock()
+            .expect("a shard is never poisoned: no panic under its lock")
+    }
+
+    fn connection_shard(
+        &self,
+        socket_id: SocketId,
+    ) -> MutexGuard<'_, HashMap<SocketId, Arc<Connection>>> {
+        self.connections[self.shard_of(&socket_id)]
+            .lock()
+            .expect("a shard is never poisoned: no panic under its lock")
+    }
+
+    fn shard_of(&self, key: &impl std::hash::Hash) -> usize {
+        usize::try_from(self.hasher.hash_one(key) % SHARDS as u64)
+            .expect("the remainder is below the number of shards")
+    }
+
+    fn emit(&self, events: Vec<HubEventKind>) {
+        for event in events {
+            self.core.events.emit(&self.app.id, || event);
+        }
+    }
+
+    // Connections.
+
+    /// Takes a place among the app's connections.
+    ///
+    /// # Errors
+    /// The app has all that it may have.
+    pub fn admit(self: &Arc<Self>) -> Result<Place, Close> {
+        let mut place = Place {
+            app: Arc::clone(self),
+            is_counted: false,
+        };
+        // With authorised connections on, only those count that have proved it.
+        if !self.app.authorized_connections {
+            place.count()?;
+        }
+        Ok(place)
+    }
+
+    pub(super) fn enter(&self, connection: Arc<Connection>) {
+        let socket_id = connection.socket_id;
+        self.connection_shard(socket_id)
+            .insert(socket_id, connection);
+        self.counters
+            .connections_opened
+            .fetch_add(1, Ordering::Relaxed);
+        self.core
+            .events
+            .emit(&self.app.id, || HubEventKind::ConnectionOpened {
+                socket_id,
+            });
+    }
+
+    pub(super) fn dismiss(&self, socket_id: SocketId) {
+        self.connection_shard(socket_id).remove(&socket_id);
+        self.counters
+            .connections_closed
+            .fetch_add(1, Ordering::Relaxed);
+        self.core
+            .events
+            .emit(&self.app.id, || HubEventKind::ConnectionClosed {
+                socket_id,
+            });
+    }
+
+    /// The connections of this node, as they are at the moment.
+    pub(super) fn connections(&self) -> Vec<Arc<Connection>> {
+        let mut all = Vec::new();
+        for shard in &self.connections {
+            let shard = shard
+                .lock()
+                .expect("a shard is never poisoned: no panic under its lock");
+            all.extend(shard.values().cloned());
+        }
+        all
+    }
+
+    /// How many connections this node has for the app.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.connections
+            .iter()
+            .map(|shard| {
+                shard
+                    .lock()
+                    .expect("a shard is never poisoned: no panic under its lock")
+                    .len()
+            })
+            .sum()
+    }
+
+    /// Reports and carries out what a sign-in or sign-out changed.
+    pub(super) fn changed(self: &Arc<Self>, user_id: &UserId, changed: &Changed, is_online: bool) {
+        if changed.is_edge {
+            let user_id = user_id.clone();
+            self.core.events.emit(&self.app.id, || {
+                if is_online {
+                    HubEventKind::UserOnline { user_id }
+                } else {
+                    HubEventKind::UserOffline { user_id }
+                }
+            });
+        }
+        if changed.must_drain {
+            let app = Arc::clone(self);
+            self.core
+                .tasks
+                .spawn(async move { app.users.drain().await });
+        }
+    }
+
+    /// Closes the connections of this node that are signed in as `user`.
+    pub(super) fn terminate(&self, user: &UserId) {
+        for connection in self.users.connections(user) {
+            connection.outbox().close(&Close::Terminated);
+        }
+    }
+
+    // Channels.
+
+    /// Subscribes `connection` to `channel`; it is authorised and was not
+    /// subscribed before. When this returns, the greeting is on its way.
+    ///
+    /// # Errors
+    /// The channel is full, or the deployment cannot be asked.
+    pub(super) async fn subscribe(
+        self: &Arc<Self>,
+        connection: &Arc<Connection>,
+        channel: &ChannelName,
+        member: Option<&Member>,
+    ) -> Result<(), ClientError> {
+        let mut joining = Joining::new(self, channel);
+        let state = if joining.needs_attach {
+            let attached = self.core.engine.attach(&self.app.id, channel).await;
+            Some(attached.map_err(|error| {
+                tracing::warn!(%error, app.id = %self.app.id, "subscription refused");
+                ClientError::Unavailable
+            })?)
+        } else {
+            None
+        };
+
+        let now_ms = self.core.now_ms();
+        let (greeted, work) = {
+            let mut shard = self.channel_shard(channel);
+            let record = shard
+                .channels
+                .get_mut(channel)
+                .expect("a channel stays while somebody is joining it");
+            if let Some(state) = state {
+                record.attached(state);
+            }
+            let peer = Arc::clone(connection);
+            let Entered { events, greeted } =
+                record.enter(channel, peer, member, self.rules(), now_ms)?;
+            joining.finish(record);
+            let work = record.lane.take_work();
+            self.put_off_count(&mut shard, channel);
+            self.emit(events);
+            (greeted, work)
+        };
+        self.drain(channel, work);
+        wait_for(greeted).await;
+        Ok(())
+    }
+
+    /// Ends a subscription that exists. When what it returns has completed,
+    /// nothing of the channel is on its way to the connection any more.
+    pub(super) fn unsubscribe(
+        self: &Arc<Self>,
+        socket_id: SocketId,
+        channel: &ChannelName,
+        user_id: Option<&UserId>,
+    ) -> Option<oneshot::Receiver<()>> {
+        let now_ms = self.core.now_ms();
+        let (done, work) = {
+            let mut shard = self.channel_shard(channel);
+            let Some(record) = shard.channels.get_mut(channel) else {
+                debug_assert!(false, "a subscription keeps its channel");
+                return None;
+            };
+            let Entered { events, greeted } =
+                record.leave(channel, socket_id, user_id, self.rules(), now_ms);
+            let work = record.lane.take_work();
+            self.put_off_count(&mut shard, channel);
+            self.emit(events);
+            (greeted, work)
+        };
+        self.drain(channel, work);
+        done
+    }
+
+    fn put_off_count(&self, shard: &mut ChannelShard, channel: &ChannelName) {
+        let is_late = self.app.subscription_count
+            && shard
+                .channels
+                .get(channel)
+                .is_some_and(|record| record.has_late_count(channel));
+        if is_late {
+            shard.late_counts.insert(channel.clone());
+        }
+    }
+
+    /// Whether a publication on `channel` would reach anybody here.
+    pub(super) fn audience(&self, channel: &ChannelName) -> Audience {
+        match self.channel_shard(channel).channels.get(channel) {
+            None => Audience::Nobody,
+            Some(record) if record.lane.has_room() => Audience::Somebody,
+            Some(_) => Audience::Full,
+        }
+    }
+
+    /// Sends `frame` to the subscribers of this node. Writes up to `budget` of
+    /// them itself and leaves the rest to a task.
+    pub(super) fn deliver(
+        self: &Arc<Self>,
+        channel: &ChannelName,
+        frame: Frame,
+        except: Option<SocketId>,
+        cached: Option<CachedEvent>,
+        budget: &mut usize,
+    ) {
+        let work = {
+            let mut shard = self.channel_shard(channel);
+            let Some(record) = shard.channels.get_mut(channel) else {
+                return;
+            };
+            if let Some(event) = cached {
+                record.cache(event);
+            }
+            record.publish(frame, except);
+            record.lane.take_work()
+        };
+        self.drain_within(channel, work, budget);
+    }
+
+    fn drain(self: &Arc<Self>, channel: &ChannelName, work: Option<Work>) {
+        self.drain_within(channel, work, &mut { INLINE_WRITES });
+    }
+
+    fn drain_within(
+        self: &Arc<Self>,
+        channel: &ChannelName,
+        work: Option<Work>,
+        budget: &mut usize,
+    ) {
+        let Some(work) = work else {
+            return;
+        };
+        let mut drain = Drain::new(Arc::clone(self), channel.clone(), work);
+        if !drain.run(budget) {
+            self.core.tasks.spawn(drain.finish());
+        }
+    }
+
+    /// Takes the subscribers back from a drainer, or gives it more to do.
+    pub(super) fn hand_back(&self, channel: &ChannelName, peers: Peers) -> Option<Work> {
+        let mut shard = self.channel_shard(channel);
+        let record = shard.channels.get_mut(channel)?;
+        let work = record.lane.hand_back(peers);
+        if work.is_none() && record.is_deserted() {
+            self.forget(&mut shard, channel);
+        }
+        work
+    }
+
+    fn forget(&self, shard: &mut ChannelShard, channel: &ChannelName) {
+        shard.late_counts.remove(channel);
+        if shard
+            .channels
+            .remove(channel)
+            .is_some_and(|record| record.is_attached)
+        {
+            self.core.engine.detach(&self.app.id, channel);
+        }
+        if shard.channels.len() < shard.channels.capacity() / 8 {
+            shard.channels.shrink_to_fit();
+        }
+    }
+
+    /// The occupied channels of this node whose names start with `prefix`.
+    #[must_use]
+    pub fn channels(&self, prefix: &str) -> Vec<Occupancy> {
+        let mut found = Vec::new();
+        for shard in &self.channels {
+            let shard = shard
+                .lock()
+                .expect("a shard is never poisoned: no panic under its lock");
+            found.extend(
+                shard
+                    .channels
+                    .iter()
+                    .filter(|(name, record)| {
+                        record.is_occupied() && name.as_str().starts_with(prefix)
+                    })
+                    .map(|(name, record)| record.occupancy(name)),
+            );
+        }
+        found
+    }
+
+    /// How a channel is occupied on this node.
+    #[must_use]
+    pub fn occupancy(&self, channel: &ChannelName) -> Occupancy {
+        match self.channel_shard(channel).channels.get(channel) {
+            Some(record) => record.occupancy(channel),
+            None => Occupancy {
+                channel: channel.clone(),
+                subscriptions: 0,
+                users: 0,
+            },
+        }
+    }
+
+    /// The users of a presence channel on this node.
+    #[must_use]
+    pub fn users(&self, channel: &ChannelName) -> Vec<UserId> {
+        self.channel_shard(channel)
+            .channels
+            .get(channel)
+            .map(Channel::user_ids)
+            .unwrap_or_default()
+    }
+
+    // The sweep.
+
+    /// Asks the silent, drops the dead and the stuck, and tells late counts.
+    pub(super) fn sweep(self: &Arc<Self>) {
+        let now_ms = self.core.now_ms();
+        for connection in self.connections() {
+            self.check(&connection, now_ms);
+        }
+        for shard in &self.channels {
+            let mut shard = shard
+                .lock()
+                .expect("a shard is never poisoned: no panic under its lock");
+            let late: Vec<ChannelName> = shard.late_counts.iter().cloned().collect();
+            let mut todo = Vec::new();
+            for channel in late {
+                let Some(record) = shard.channels.get_mut(&channel) else {
+                    continue;
+                };
+                self.emit(record.tell_late_count(&channel, self.rules(), now_ms));
+                let work = record.lane.take_work();
+                if !record.has_late_count(&channel) {
+                    shard.late_counts.remove(&channel);
+                }
+                todo.push((channel, work));
+            }
+            drop(shard);
+            for (channel, work) in todo {
+                self.drain(&channel, work);
+            }
+        }
+    }
+
+    fn check(&self, connection: &Connection, now_ms: u64) {
+        let timeouts = &self.core.timeouts;
+        let outbox = connection.outbox();
+        if outbox
+            .stalled_ms(now_ms)
+            .is_some_and(|stalled_ms| stalled_ms >= timeouts.stalled_write_ms)
+        {
+            outbox.abort(&Close::OverCapacity);
+            return;
+        }
+        let is_unauthorized = self.app.authorized_connections
+            && !connection.is_authorized()
+            && connection.age_ms(now_ms) >= timeouts.authorization_ms;
+        if is_unauthorized {
+            outbox.close(&Close::NotAuthorized);
+            return;
+        }
+        match connection.liveness(now_ms, timeouts.ping_after_ms, timeouts.pong_wait_ms) {
+            Liveness::Fine => {}
+            Liveness::Silent => outbox.probe(),
+            Liveness::Dead => outbox.abort(&Close::PongTimeout),
+        }
+    }
+}
+
+/// A place among the connections of an app, given back when dropped.
+#[derive(Debug)]
+pub struct Place {
+    pub(super) app: Arc<AppHub>,
+    /// Whether it counts towards the app's limit.
+    is_counted: bool,
+}
+
+impl Place {
+    /// Counts this place towards the app's limit from now on.
+    pub(super) fn count(&mut self) -> Result<(), Close> {
+        if self.is_counted {
+            return Ok(());
+        }
+        let app = &self.app.app;
+        let limit = app.limits.connections.unwrap_or(usize::MAX);
+        self.app
+            .counted
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+                (count < limit).then_some(count + 1)
+            })
+            .map_err(|_| match app.over_quota {
+                OverQuota::RetryLater => Close::OverCapacity,
+                OverQuota::Refuse => Close::OverQuota,
+            })?;
+        self.is_counted = true;
+        Ok(())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.is_counted {
+            self.app.counted.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Waits until another task has sent what this connection must see first.
+pub(super) async fn wait_for(done: Option<oneshot::Receiver<()>>) {
+    if let Some(done) = done {
+        // An error means that the step was dropped with its channel.
+        let _ = done.await;
+    }
+}
+
+/// Keeps a channel alive while a subscriber waits for the engine.
+struct Joining<'a> {
+    app: &'a AppHub,
+    channel: &'a ChannelName,
+    needs_attach: bool,
+    is_finished: bool,
+}
+
+impl<'a> Joining<'a> {
+    fn new(app: &'a AppHub, channel: &'a ChannelName) -> Self {
+        let mut shard = app.channel_shard(channel);
+        let record = shard
+            .channels
+            .entry(channel.clone())
+            .or_insert_with(|| Channel::new(channel));
+        record.joining += 1;
+        Self {
+            app,
+            channel,
+            needs_attach: !record.is_attached,
+            is_finished: false,
+        }
+    }
+
+    fn finish(&mut self, record: &mut Channel) {
+        record.joining -= 1;
+        self.is_finished = true;
+    }
+}
+
+impl Drop for Joining<'_> {
+    fn drop(&mut self) {
+        if self.is_finished {
+            return;
+        }
+        let mut shard = self.app.channel_shard(self.channel);
+        if let Some(record) = shard.channels.get_mut(self.channel) {
+            record.joining -= 1;
+            if record.is_deserted() && !record.lane.is_draining() {
+                self.app.forget(&mut shard, self.channel);
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The turn of a drainer: carries what waits in a lane to the subscribers.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use fanfare_protocol::ChannelName;
+
+use super::app::AppHub;
+use super::lane::{Batch, Op, Peers, Work};
+
+/// Writes between two yields of a drainer that has a task of its own. A write is
+/// some 6 µs, so other connections of the worker wait 2 ms at most.
+pub(super) const WRITES_PER_YIELD: usize = 256;
+
+/// Owns the subscribers of one channel while it works. Runs in portions, so that
+/// neither an API answer nor a worker thread has to wait for a large fan-out.
+///
+/// Dropping it finishes the work, since nobody else could.
+#[derive(Debug)]
+pub(super) struct Drain {
+    app: Arc<AppHub>,
+    channel: ChannelName,
+    ops: VecDeque<Op>,
+    peers: Peers,
+    batch: Batch,
+    /// The next subscriber that gets `batch`; past the end when all have it.
+    next_peer: usize,
+    delivered: usize,
+    is_finished: bool,
+}
+
+impl Drain {
+    pub(super) fn new(app: Arc<AppHub>, channel: ChannelName, work: Work) -> Self {
+        Self {
+            app,
+            channel,
+            ops: work.ops,
+            peers: work.peers,
+            batch: Batch::default(),
+            next_peer: usize::MAX,
+            delivered: 0,
+            is_finished: false,
+        }
+    }
+
+    /// Works until nothing waits, or until `budget` subscribers were written to.
+    /// Returns whether nothing waits any more.
+    pub(super) fn run(&mut self, budget: &mut usize) -> bool {
+        while !self.is_finished {
+            while let Some(peer) = self.peers.get(self.next_peer) {
+                if *budget == 0 {
+                    return false;
+                }
+                *budget -= 1;
+                self.delivered += self.batch.deliver(peer);
+                self.next_peer += 1;
+            }
+            self.next_step();
+        }
+        true
+    }
+
+    /// Takes the next steps out of the queue, or hands the subscribers back.
+    fn next_step(&mut self) {
+        match self.ops.pop_front() {
+            Some(publish @ Op::Publish { .. }) => {
+                self.ops.push_front(publish);
+                self.batch = Batch::take_from(&mut self.ops);
+                self.next_peer = 0;
+            }
+            Some(Op::Join {
+                peer,
+                greeting,
+                done,
+            }) => {
+                self.delivered += greeting.len();
+                peer.outbox().push(&greeting);
+                self.peers.insert(peer);
+                // The receiver is gone when the client is; nobody to tell then.
+                let _ = done.map(|done| done.send(()));
+            }
+            Some(Op::Leave { socket_id, done }) => {
+                self.peers.remove(socket_id);
+                let _ = done.map(|done| done.send(()));
+            }
+            None => self.hand_back(),
+        }
+    }
+
+    fn hand_back(&mut self) {
+        self.app
+            .counters
+            .messages_sent
+            .fetch_add(self.delivered as u64, Ordering::Relaxed);
+        self.delivered = 0;
+        self.batch = Batch::default();
+        self.next_peer = usize::MAX;
+        let peers = std::mem::take(&mut self.peers);
+        match self.app.hand_back(&self.channel, peers) {
+            Some(work) => {
+                self.ops = work.ops;
+                self.peers = work.peers;
+            }
+            None => self.is_finished = true,
+        }
+    }
+
+    /// Works until nothing waits, and lets other tasks run in between.
+    pub(super) async fn finish(mut self) {
+        loop {
+            let mut budget = WRITES_PER_YIELD;
+            if self.run(&mut budget) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        let mut unlimited = usize::MAX;
+        self.run(&mut unlimited);
+    }
+}

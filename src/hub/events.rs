@@ -1,0 +1,160 @@
+//! What the hub tells the rest of the server about the comings and goings.
+//!
+//! One bounded stream: webhooks, usage, console and adapters read it. A reader
+//! that falls behind loses the oldest events and is told how many; the hub never
+//! waits for one. While nobody reads, nothing is made.
+
+use std::sync::Arc;
+
+use fanfare_protocol::{AppId, ChannelName, SocketId, UserId};
+use tokio::sync::broadcast;
+
+/// Events that wait for the slowest reader before it loses the oldest.
+const CAPACITY: usize = 8_192;
+
+/// How far something reaches: a change, or a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// This node only. A change: others had, or still have, what came or went.
+    Node,
+    /// The whole deployment. A change: the first, or the last, of all nodes.
+    Cluster,
+}
+
+/// Something that happened in one app.
+#[derive(Clone, Debug)]
+pub struct HubEvent {
+    /// The app.
+    pub app: AppId,
+    /// How far the change reaches.
+    pub scope: Scope,
+    /// What happened.
+    pub kind: HubEventKind,
+}
+
+/// The kinds of [`HubEvent`]. Events of one channel come in order: occupied
+/// before member added, member removed before vacated.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum HubEventKind {
+    /// A client connected.
+    ConnectionOpened {
+        /// Its id.
+        socket_id: SocketId,
+    },
+    /// A client is gone.
+    ConnectionClosed {
+        /// Its id.
+        socket_id: SocketId,
+    },
+    /// A channel got its first subscription.
+    Occupied {
+        /// The channel.
+        channel: ChannelName,
+    },
+    /// A channel lost its last subscription.
+    Vacated {
+        /// The channel.
+        channel: ChannelName,
+    },
+    /// A user's first connection came to a presence channel.
+    MemberAdded {
+        /// The channel.
+        channel: ChannelName,
+        /// The user.
+        user_id: UserId,
+    },
+    /// A user's last connection left a presence channel.
+    MemberRemoved {
+        /// The channel.
+        channel: ChannelName,
+        /// The user.
+        user_id: UserId,
+    },
+    /// A connection subscribed.
+    Subscribed {
+        /// The channel.
+        channel: ChannelName,
+        /// The connection.
+        socket_id: SocketId,
+        /// The user, on presence channels.
+        user_id: Option<UserId>,
+    },
+    /// A connection unsubscribed, by wish or by leaving.
+    Unsubscribed {
+        /// The channel.
+        channel: ChannelName,
+        /// The connection.
+        socket_id: SocketId,
+        /// The user, on presence channels.
+        user_id: Option<UserId>,
+    },
+    /// The number of subscriptions was told to the subscribers.
+    SubscriptionCount {
+        /// The channel.
+        channel: ChannelName,
+        /// Connections.
+        count: usize,
+    },
+    /// A client event was accepted.
+    ClientEvent {
+        /// The channel.
+        channel: ChannelName,
+        /// Its name.
+        event: Arc<str>,
+        /// Its data, as the receivers get it.
+        data: Arc<str>,
+        /// The sender.
+        socket_id: SocketId,
+        /// The sender's user, on presence channels.
+        user_id: Option<UserId>,
+    },
+    /// A subscription met an empty cache channel.
+    CacheMiss {
+        /// The channel.
+        channel: ChannelName,
+    },
+    /// A user's first connection signed in.
+    UserOnline {
+        /// The user.
+        user_id: UserId,
+    },
+    /// A user's last signed-in connection is gone.
+    UserOffline {
+        /// The user.
+        user_id: UserId,
+    },
+}
+
+/// The writing end of the stream.
+#[derive(Debug)]
+pub(super) struct HubEvents {
+    sender: broadcast::Sender<HubEvent>,
+}
+
+impl HubEvents {
+    pub(super) fn new() -> Self {
+        Self {
+            sender: broadcast::Sender::new(CAPACITY),
+        }
+    }
+
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<HubEvent> {
+        self.sender.subscribe()
+    }
+
+    /// Makes and sends an event, if anybody reads.
+    pub(super) fn emit(&self, app: &AppId, kind: impl FnOnce() -> HubEventKind) {
+        if self.sender.receiver_count() == 0 {
+            return;
+        }
+        let event = HubEvent {
+            app: app.clone(),
+            // One node is the whole deployment: every edge is the deployment's.
+            scope: Scope::Cluster,
+            kind: kind(),
+        };
+        // The last reader may have gone since; then nobody misses it.
+        let _ = self.sender.send(event);
+    }
+}

@@ -1,0 +1,277 @@
+//! The ordered way from a channel to its subscribers.
+//!
+//! Everything that a channel's subscribers must see in one order goes through
+//! one queue: publications, and the subscribers' own coming and going. One task
+//! at a time is the drainer. It takes the subscriber list out of the channel,
+//! works through the queue without holding any lock, and puts the list back when
+//! the queue is empty. So a trigger that was answered before the next one was
+//! sent is never overtaken, publications that arrive together share one write
+//! per subscriber, and a snapshot taken when a subscriber joins the queue has an
+//! exact cut against the events after it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use fanfare_protocol::{Frame, SocketId};
+use tokio::sync::oneshot;
+
+use super::connection::Connection;
+
+/// Publications that may wait in one channel. A drainer takes all of them at
+/// once, so only a channel whose fan-out takes longer than these need to arrive
+/// ever gets here.
+const MAX_PUBLICATIONS: usize = 1_024;
+
+/// Bytes of publications that may wait in one channel.
+const MAX_BYTES: usize = 4 << 20;
+
+/// Subscribers above which they are found by an index instead of a scan.
+const INDEX_ABOVE: usize = 16;
+
+/// A step that all subscribers of a channel see in the same order.
+#[derive(Debug)]
+pub(super) enum Op {
+    /// A frame for all subscribers but one.
+    Publish {
+        frame: Frame,
+        except: Option<SocketId>,
+    },
+    /// A subscriber comes; the greeting is the first that it gets.
+    Join {
+        peer: Arc<Connection>,
+        greeting: Vec<Frame>,
+        done: Option<oneshot::Sender<()>>,
+    },
+    /// A subscriber goes; it gets nothing after this.
+    Leave {
+        socket_id: SocketId,
+        done: Option<oneshot::Sender<()>>,
+    },
+}
+
+/// The queue of a channel, and its subscribers while nobody drains it.
+#[derive(Debug)]
+pub(super) struct Lane {
+    queue: VecDeque<Op>,
+    waiting_publications: usize,
+    waiting_bytes: usize,
+    /// `None` while a drainer has them.
+    peers: Option<Peers>,
+}
+
+/// What a drainer takes with it.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) ops: VecDeque<Op>,
+    pub(super) peers: Peers,
+}
+
+impl Lane {
+    pub(super) fn new() -> Self {
+        Self {
+            queue: VecDeque::new(),
+            waiting_publications: 0,
+            waiting_bytes: 0,
+            peers: Some(Peers::default()),
+        }
+    }
+
+    /// Whether one more publication may wait.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting_publications < MAX_PUBLICATIONS && self.waiting_bytes < MAX_BYTES
+    }
+
+    /// Whether somebody is draining, so that a new step will have to wait.
+    pub(super) fn is_draining(&self) -> bool {
+        self.peers.is_none()
+    }
+
+    pub(super) fn push(&mut self, op: Op) {
+        if let Op::Publish { frame, .. } = &op {
+            self.waiting_publications += 1;
+            self.waiting_bytes += frame.as_websocket().len();
+        }
+        self.queue.push_back(op);
+    }
+
+    /// Makes the caller the drainer, if there is work and nobody is at it.
+    pub(super) fn take_work(&mut self) -> Option<Work> {
+        if self.queue.is_empty() {
+            return None;
+        }
+        let peers = self.peers.take()?;
+        Some(self.work(peers))
+    }
+
+    /// Ends a drainer's turn, or gives it what has come in the meantime.
+    pub(super) fn hand_back(&mut self, peers: Peers) -> Option<Work> {
+        if self.queue.is_empty() {
+            self.peers = Some(peers);
+            return None;
+        }
+        Some(self.work(peers))
+    }
+
+    fn work(&mut self, peers: Peers) -> Work {
+        self.waiting_publications = 0;
+        self.waiting_bytes = 0;
+        Work {
+            ops: std::mem::take(&mut self.queue),
+            peers,
+        }
+    }
+}
+
+/// The subscribers of a channel, in no particular order.
+#[derive(Debug, Default)]
+pub(super) struct Peers {
+    list: Vec<Arc<Connection>>,
+    /// Position by socket id, once the list is long.
+    index: Option<HashMap<SocketId, usize>>,
+}
+
+impl Peers {
+    pub(super) fn get(&self, position: usize) -> Option<&Arc<Connection>> {
+        self.list.get(position)
+    }
+
+    pub(super) fn insert(&mut self, peer: Arc<Connection>) {
+        let position = self.list.len();
+        if let Some(index) = &mut self.index {
+            index.insert(peer.socket_id, position);
+        }
+        self.list.push(peer);
+        if self.index.is_none() && self.list.len() > INDEX_ABOVE {
+            self.index = Some(self.positions().collect());
+        }
+    }
+
+    pub(super) fn remove(&mut self, socket_id: SocketId) {
+        let position = match &mut self.index {
+            Some(index) => index.remove(&socket_id),
+            None => self
+                .list
+                .iter()
+                .position(|peer| peer.socket_id == socket_id),
+        };
+        let Some(position) = position else {
+            return;
+        };
+        self.list.swap_remove(position);
+        if let (Some(index), Some(moved)) = (&mut self.index, self.list.get(position)) {
+            index.insert(moved.socket_id, position);
+        }
+        if self.list.len() <= INDEX_ABOVE / 2 {
+            self.index = None;
+            self.list.shrink_to(INDEX_ABOVE);
+        }
+    }
+
+    fn positions(&self) -> impl Iterator<Item = (SocketId, usize)> + '_ {
+        self.list
+            .iter()
+            .enumerate()
+            .map(|(position, peer)| (peer.socket_id, position))
+    }
+}
+
+/// Publications that go to every subscriber in one write.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    frames: Vec<Frame>,
+    /// Positions in `frames` that one subscriber does not get.
+    exceptions: Vec<(usize, SocketId)>,
+}
+
+impl Batch {
+    /// Takes the publications that stand first in `ops`, up to a join or leave.
+    pub(super) fn take_from(ops: &mut VecDeque<Op>) -> Self {
+        let mut batch = Self::default();
+        while let Some(Op::Publish { .. }) = ops.front() {
+            let Some(Op::Publish { frame, except }) = ops.pop_front() else {
+                break;
+            };
+            if let Some(socket_id) = except {
+                batch.exceptions.push((batch.frames.len(), socket_id));
+            }
+            batch.frames.push(frame);
+        }
+        batch
+    }
+
+    /// Sends to `peer` what is for it, and returns how many frames that were.
+    pub(super) fn deliver(&self, peer: &Connection) -> usize {
+        let is_excepted = |position: usize| self.exceptions.contains(&(position, peer.socket_id));
+        let has_exception = self
+            .exceptions
+            .iter()
+            .any(|(_, socket_id)| *socket_id == peer.socket_id);
+        if !has_exception {
+            peer.outbox().push(&self.frames);
+            return self.frames.len();
+        }
+        let frames: Vec<Frame> = self
+            .frames
+            .iter()
+            .enumerate()
+            .filter(|(position, _)| !is_excepted(*position))
+            .map(|(_, frame)| frame.clone())
+            .collect();
+        if !frames.is_empty() {
+            peer.outbox().push(&frames);
+        }
+        frames.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::connection::recorder::Recorder;
+    use super::*;
+
+    fn peer(number: u64) -> Arc<Connection> {
+        let socket_id = format!("1.{number}").parse().unwrap();
+        Arc::new(Connection::new(socket_id, Recorder::default(), 0))
+    }
+
+    #[test]
+    fn peers_are_found_with_and_without_an_index() {
+        let mut peers = Peers::default();
+        let all: Vec<_> = (1..=40).map(peer).collect();
+        for peer in &all {
+            peers.insert(Arc::clone(peer));
+        }
+
+        for (gone, peer) in all.iter().enumerate() {
+            peers.remove(peer.socket_id);
+            peers.remove(peer.socket_id);
+
+            let mut left: Vec<SocketId> = peers.list.iter().map(|peer| peer.socket_id).collect();
+            left.sort_unstable();
+            let expected: Vec<SocketId> =
+                all[gone + 1..].iter().map(|peer| peer.socket_id).collect();
+            assert_eq!(left, expected);
+        }
+    }
+
+    #[test]
+    fn only_one_drainer_works_at_a_time_and_it_gets_what_came_later() {
+        let mut lane = Lane::new();
+        let leave = || Op::Leave {
+            socket_id: "1.1".parse().unwrap(),
+            done: None,
+        };
+        assert!(lane.take_work().is_none());
+
+        lane.push(leave());
+        let first = lane.take_work().unwrap();
+        lane.push(leave());
+
+        assert!(lane.is_draining());
+        assert!(lane.take_work().is_none());
+        let second = lane.hand_back(first.peers).unwrap();
+        assert_eq!(second.ops.len(), 1);
+        assert!(lane.hand_back(second.peers).is_none());
+        assert!(!lane.is_draining());
+    }
+}

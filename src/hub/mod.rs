@@ -1,0 +1,204 @@
+//! The core: who is connected, who is subscribed, who gets what.
+//!
+//! Knows the protocol and nothing of HTTP, sockets, Redis, SQL or configuration
+//! files. Transports bring it clients (a [`Session`] each) and carry its frames
+//! (their [`Outbox`]); the API and adapters publish through [`Publisher`]; an
+//! [`engine::Engine`] connects it to other nodes; whoever wants to know what
+//! happens reads [`HubEvent`]s.
+
+mod app;
+mod channel;
+mod connection;
+mod drain;
+pub mod engine;
+mod events;
+mod lane;
+mod presence;
+mod publisher;
+mod session;
+mod users;
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use fanfare_protocol::{AppId, Close, UserId};
+use tokio::sync::broadcast;
+use tokio_util::task::TaskTracker;
+
+pub use self::app::{AppHub, Counters};
+pub use self::connection::{Connection, Outbox};
+use self::engine::Engine;
+use self::events::HubEvents;
+pub use self::events::{HubEvent, HubEventKind, Scope};
+pub use self::presence::Member;
+pub use self::publisher::{ChannelFull, Origin, Publish, Publisher};
+pub use self::session::{ClientInfo, Session};
+use crate::apps::App;
+
+/// When the hub loses patience with a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// Silence after which a client is asked for a sign of life.
+    pub ping_after: Duration,
+    /// Time for the answer.
+    pub pong_wait: Duration,
+    /// Time to sign in or subscribe to a private channel, where the app asks.
+    pub authorization: Duration,
+    /// Time without progress of a write that waits.
+    pub stalled_write: Duration,
+}
+
+/// The whole of the hub. One per server.
+#[derive(Debug)]
+pub struct Hub {
+    core: Arc<HubCore>,
+    /// Apps that had a connection or a request since the start.
+    apps: RwLock<HashMap<AppId, Arc<AppHub>>>,
+}
+
+/// What the apps of a hub share.
+#[derive(Debug)]
+pub struct HubCore {
+    engine: Arc<dyn Engine>,
+    /// Whether there are other nodes that every publication has to go to.
+    is_clustered: bool,
+    events: HubEvents,
+    /// Fan-outs that go on after their publisher was answered.
+    tasks: TaskTracker,
+    timeouts: TimeoutsMs,
+    started: Instant,
+}
+
+#[derive(Debug)]
+struct TimeoutsMs {
+    ping_after_ms: u64,
+    pong_wait_ms: u64,
+    authorization_ms: u64,
+    stalled_write_ms: u64,
+}
+
+impl HubCore {
+    fn now_ms(&self) -> u64 {
+        millis(self.started.elapsed())
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Hub {
+    /// Starts empty. `tasks` gets the fan-outs that take longer.
+    #[must_use]
+    pub fn new(engine: Arc<dyn Engine>, timeouts: Timeouts, tasks: TaskTracker) -> Self {
+        let core = HubCore {
+            is_clustered: engine.is_clustered(),
+            engine,
+            events: HubEvents::new(),
+            tasks,
+            timeouts: TimeoutsMs {
+                ping_after_ms: millis(timeouts.ping_after),
+                pong_wait_ms: millis(timeouts.pong_wait),
+                authorization_ms: millis(timeouts.authorization),
+                stalled_write_ms: millis(timeouts.stalled_write),
+            },
+            started: Instant::now(),
+        };
+        Self {
+            core: Arc::new(core),
+            apps: RwLock::default(),
+        }
+    }
+
+    /// The part of the hub that belongs to `app`.
+    #[must_use]
+    pub fn app(&self, app: &Arc<App>) -> Arc<AppHub> {
+        let known = self
+            .apps
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&app.id)
+            .cloned();
+        if let Some(known) = known {
+            return known;
+        }
+        let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
+        let entry = apps
+            .entry(app.id.clone())
+            .or_insert_with(|| Arc::new(AppHub::new(Arc::clone(app), Arc::clone(&self.core))));
+        Arc::clone(entry)
+    }
+
+    /// All apps that were used since the start.
+    #[must_use]
+    pub fn apps(&self) -> Vec<Arc<AppHub>> {
+        self.apps
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
+    }
+
+    /// The publisher of an app.
+    #[must_use]
+    pub fn publisher(&self, app: &Arc<App>) -> Publisher {
+        Publisher::new(self.app(app))
+    }
+
+    /// The deployment, for questions about all nodes.
+    #[must_use]
+    pub fn engine(&self) -> &dyn Engine {
+        self.core.engine.as_ref()
+    }
+
+    /// Closes the connections signed in as `user`, on all nodes.
+    pub fn terminate(&self, app: &Arc<App>, user: &UserId) {
+        self.core.engine.terminate(&app.id, user);
+        self.app(app).terminate(user);
+    }
+
+    /// What happens from now on. A reader that falls behind loses the oldest.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<HubEvent> {
+        self.core.events.subscribe()
+    }
+
+    /// The hub's clock, for [`Connection::seen`].
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.core.now_ms()
+    }
+
+    /// How many connections this node has.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.apps().iter().map(|app| app.connection_count()).sum()
+    }
+
+    /// One round over all connections: asks the silent, drops the dead. To be
+    /// called about four times in the shortest of the time-outs.
+    pub fn sweep(&self) {
+        for app in self.apps() {
+            app.sweep();
+        }
+    }
+
+    /// Closes all connections of this node with 4200, evenly spread over `over`,
+    /// so that they do not all come to another node at once.
+    pub async fn drain(&self, over: Duration) {
+        let connections: Vec<_> = self
+            .apps()
+            .iter()
+            .flat_map(|app| app.connections())
+            .collect();
+        let total = u32::try_from(connections.len()).unwrap_or(u32::MAX);
+        let begin = tokio::time::Instant::now();
+        for (position, connection) in (0u32..).zip(connections) {
+            let due = begin + over.mul_f64(f64::from(position) / f64::from(total));
+            tokio::time::sleep_until(due).await;
+            connection.outbox().close(&Close::Reconnect);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The one way in for events: HTTP API, client events and adapters.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fanfare_protocol::server_message::EventText;
+use fanfare_protocol::{ChannelName, SocketId, UserId};
+
+use super::app::{AppHub, Audience, INLINE_WRITES};
+use super::engine::{CachedEvent, Publication};
+use super::events::Scope;
+
+/// An event to publish; every check of names and sizes is behind it.
+#[derive(Debug)]
+pub struct Publish<'a> {
+    /// Where it goes; more than one channel only from the HTTP API and adapters.
+    pub channels: &'a [ChannelName],
+    /// Its name.
+    pub event: &'a str,
+    /// The text that reaches the clients.
+    pub data: &'a str,
+    /// The connection that does not get it.
+    pub except: Option<SocketId>,
+    /// To the subscribers on all nodes, or only to those on this one: for what
+    /// every node produces by itself.
+    pub scope: Scope,
+    /// Where it comes from.
+    pub origin: Origin<'a>,
+}
+
+/// Where a publication comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin<'a> {
+    /// A back end; cache channels keep it.
+    Api,
+    /// A client, with its user on presence channels.
+    Client {
+        /// Taken from verified data, never from the message.
+        user_id: Option<&'a UserId>,
+    },
+    /// A part of this server; not cached.
+    Adapter,
+}
+
+/// Too much waits in one of the channels already; nothing was published.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("channel {channel} is over capacity: its subscribers do not keep up")]
+pub struct ChannelFull {
+    /// The channel.
+    pub channel: ChannelName,
+}
+
+/// Publishes into one app. Cloning shares the app.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    app: Arc<AppHub>,
+}
+
+impl Publisher {
+    pub(super) fn new(app: Arc<AppHub>) -> Self {
+        Self { app }
+    }
+
+    /// Publishes to all channels or, when one of them is full, to none. When it
+    /// returns, the event has its place in the order of each channel; it may
+    /// still be on its way to the subscribers.
+    ///
+    /// # Errors
+    /// A channel is full; the caller may try again later.
+    pub fn publish(&self, publish: &Publish<'_>) -> Result<(), ChannelFull> {
+        let audiences = self.audiences(publish.channels)?;
+        let mut text = None;
+        let mut budget = INLINE_WRITES;
+        for (channel, audience) in publish.channels.iter().zip(audiences) {
+            let is_kept = matches!(publish.origin, Origin::Api) && channel.is_cache();
+            let goes_out = publish.scope == Scope::Cluster && self.app.core().is_clustered;
+            if audience == Audience::Nobody && !is_kept && !goes_out {
+                continue;
+            }
+            let text = text.get_or_insert_with(|| EventText::new(publish.event, publish.data));
+            let user_id = match publish.origin {
+                Origin::Client { user_id } => user_id,
+                Origin::Api | Origin::Adapter => None,
+            };
+            let frame = text.encode(channel, user_id);
+            let publication = Publication {
+                app: self.app.app().id.clone(),
+                channel: channel.clone(),
+                cached: is_kept.then(|| CachedEvent {
+                    frame: frame.clone(),
+                    data: publish.data.into(),
+                    expires: self.cache_end(),
+                }),
+                frame,
+                except: publish.except,
+            };
+            if publish.scope == Scope::Cluster {
+                self.app.core().engine.publish(&publication);
+            }
+            self.app.deliver(
+                channel,
+                publication.frame,
+                publication.except,
+                publication.cached,
+                &mut budget,
+            );
+        }
+        Ok(())
+    }
+
+    /// Looks whether every channel can take the event, before any gets it.
+    fn audiences(&self, channels: &[ChannelName]) -> Result<Vec<Audience>, ChannelFull> {
+        channels
+            .iter()
+            .map(|channel| match self.app.audience(channel) {
+                Audience::Full => Err(ChannelFull {
+                    channel: channel.clone(),
+                }),
+                audience => Ok(audience),
+            })
+            .collect()
+    }
+
+    fn cache_end(&self) -> Instant {
+        Instant::now() + Duration::from_secs(self.app.app().limits.cache_seconds.into())
+    }
+}

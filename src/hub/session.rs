@@ -1,0 +1,480 @@
+//! One client's conversation: what its messages mean.
+//!
+//! A transport opens a session for each client, hands it every text message in
+//! order, and drops it when the client is gone; whatever the client held is
+//! released then, also when its task panics. The session is the only one that
+//! changes what its client is subscribed to and signed in as, so it needs no lock.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use fanfare_protocol::client_message::{ClientEvent, SignIn, Subscribe};
+use fanfare_protocol::error::{ClientError, echo};
+use fanfare_protocol::{
+    ChannelData, ChannelKind, ChannelName, ClientMessage, Close, ServerMessage, SocketId, UserData,
+    UserId, auth,
+};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use serde_json::value::RawValue;
+
+use super::app::{AppHub, Place, wait_for};
+use super::connection::{Connection, Outbox};
+use super::events::{HubEventKind, Scope};
+use super::presence::Member;
+use super::publisher::{Origin, Publish, Publisher};
+use super::users::SignedIn;
+
+/// Messages that cannot be read, after which a client is closed ...
+const MAX_INVALID_MESSAGES: u32 = 10;
+
+/// ... when they come within this time, in milliseconds.
+const INVALID_MESSAGES_WINDOW_MS: u64 = 60_000;
+
+/// What a client says about itself when it connects.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientInfo<'a> {
+    /// The `client` of the URL, such as `js` or `pusher-dotnet-client`.
+    pub client: &'a str,
+}
+
+/// A client from its first to its last message.
+#[derive(Debug)]
+pub struct Session {
+    app: Arc<AppHub>,
+    place: Place,
+    connection: Arc<Connection>,
+    /// With the user, on presence channels.
+    subscriptions: HashMap<ChannelName, Option<UserId>>,
+    user: Option<Box<SessionUser>>,
+    /// Made by the first client event.
+    client_events: Option<Box<DefaultDirectRateLimiter>>,
+    invalid_messages: u32,
+    first_invalid_ms: u64,
+    /// Whether this client looks for `pusher_internal:subscription_error`.
+    wants_internal_errors: bool,
+}
+
+#[derive(Debug)]
+struct SessionUser {
+    signed_in: SignedIn,
+    user_info: Option<Box<RawValue>>,
+}
+
+impl Session {
+    /// Takes in a client that was admitted and sends it
+    /// `pusher:connection_established`.
+    pub fn open<O: Outbox + 'static>(
+        place: Place,
+        socket_id: SocketId,
+        outbox: O,
+        activity_timeout: u32,
+        client: ClientInfo<'_>,
+    ) -> (Self, Arc<Connection<O>>) {
+        let app = Arc::clone(&place.app);
+        let connection = Arc::new(Connection::new(socket_id, outbox, app.core().now_ms()));
+        let established = ServerMessage::ConnectionEstablished {
+            socket_id,
+            activity_timeout,
+        };
+        connection.outbox().push(&[established.encode()]);
+        app.enter(Arc::clone(&connection) as Arc<Connection>);
+        let session = Self {
+            app,
+            place,
+            connection: Arc::clone(&connection) as Arc<Connection>,
+            subscriptions: HashMap::new(),
+            user: None,
+            client_events: None,
+            invalid_messages: 0,
+            first_invalid_ms: 0,
+            wants_internal_errors: client.client == "pusher-dotnet-client",
+        };
+        (session, connection)
+    }
+
+    /// Notes that the client has signed in or subscribed to a private channel.
+    fn authorized(&mut self) {
+        let is_news = self.app.app().authorized_connections && self.connection.authorize();
+        if let (true, Err(close)) = (is_news, self.place.count()) {
+            self.connection.outbox().close(&close);
+        }
+    }
+
+    /// Does what one text message asks for. When this returns, everything that
+    /// the client must see before the answer to its next message is on its way.
+    ///
+    /// # Errors
+    /// The client has to be closed.
+    pub async fn handle(&mut self, text: &str) -> Result<(), Close> {
+        self.app
+            .counters
+            .messages_received
+            .fetch_add(1, Ordering::Relaxed);
+        // The rare and large steps are boxed, so that an idle connection does
+        // not carry room for them.
+        let outcome = match ClientMessage::parse(text) {
+            Ok(ClientMessage::Ping) => {
+                self.push(&ServerMessage::Pong);
+                Ok(())
+            }
+            Ok(ClientMessage::Pong) => Ok(()),
+            Ok(ClientMessage::ClientEvent(event)) => self.client_event(&event),
+            Ok(ClientMessage::Subscribe(wish)) => Box::pin(self.subscribe(wish)).await,
+            Ok(ClientMessage::Unsubscribe { channel }) => {
+                Box::pin(self.unsubscribe(&channel)).await
+            }
+            Ok(ClientMessage::SignIn(wish)) => Box::pin(self.sign_in(wish)).await,
+            Err(error) => Err(error),
+        };
+        let Err(error) = outcome else {
+            return Ok(());
+        };
+        self.push(&ServerMessage::Error(&error));
+        if error == ClientError::InvalidJson {
+            self.count_invalid_message()?;
+        }
+        Ok(())
+    }
+
+    fn push(&self, message: &ServerMessage<'_>) {
+        self.connection.outbox().push(&[message.encode()]);
+    }
+
+    fn count_invalid_message(&mut self) -> Result<(), Close> {
+        let now_ms = self.app.core().now_ms();
+        if now_ms.saturating_sub(self.first_invalid_ms) >= INVALID_MESSAGES_WINDOW_MS {
+            self.invalid_messages = 0;
+            self.first_invalid_ms = now_ms;
+        }
+        self.invalid_messages += 1;
+        if self.invalid_messages >= MAX_INVALID_MESSAGES {
+            return Err(Close::TooManyInvalidMessages);
+        }
+        Ok(())
+    }
+
+    // Subscriptions.
+
+    async fn subscribe(&mut self, wish: Subscribe) -> Result<(), ClientError> {
+        let outcome = self.try_subscribe(&wish).await;
+        let Err(error) = outcome else {
+            return Ok(());
+        };
+        // The channel that exists already is fine; only the message was wrong.
+        let concerns_channel = !matches!(error, ClientError::AlreadySubscribed { .. });
+        self.push(&ServerMessage::Error(&error));
+        if concerns_channel && self.app.app().subscription_errors {
+            self.push_subscription_error(&wish.channel, &error);
+        }
+        Ok(())
+    }
+
+    fn push_subscription_error(&self, channel: &str, error: &ClientError) {
+        let text = error.to_string();
+        let channel = echo(channel);
+        for internal in [false, true] {
+            if internal && !self.wants_internal_errors {
+                continue;
+            }
+            self.push(&ServerMessage::SubscriptionError {
+                channel: &channel,
+                failure: error.subscription_failure(),
+                error: &text,
+                internal,
+            });
+        }
+    }
+
+    async fn try_subscribe(&mut self, wish: &Subscribe) -> Result<(), ClientError> {
+        let limits = &self.app.app().limits;
+        let channel = parse_channel(&wish.channel, &self.app)?;
+        if self.subscriptions.contains_key(&channel) {
+            return Err(ClientError::AlreadySubscribed {
+                channel: channel.to_string(),
+            });
+        }
+        if self.subscriptions.len() >= limits.channels_per_connection {
+            return Err(ClientError::TooManyChannels {
+                limit: limits.channels_per_connection,
+            });
+        }
+        let member = self.authorize(&channel, wish)?;
+        self.app
+            .subscribe(&self.connection, &channel, member.as_ref())
+            .await?;
+        if channel.needs_signature() {
+            self.authorized();
+        }
+        let user_id = member.map(|member| member.user_id);
+        self.subscriptions.insert(channel, user_id);
+        Ok(())
+    }
+
+    /// Decides whether this connection may subscribe, and as whom.
+    fn authorize(
+        &self,
+        channel: &ChannelName,
+        wish: &Subscribe,
+    ) -> Result<Option<Member>, ClientError> {
+        if let Some(user_id) = channel.server_to_user_id() {
+            let is_this_user = self
+                .user
+                .as_ref()
+                .is_some_and(|user| user.signed_in.user_id.as_str() == user_id);
+            return if is_this_user {
+                Ok(None)
+            } else {
+                Err(ClientError::NotThisUser {
+                    channel: channel.to_string(),
+                })
+            };
+        }
+        if !channel.needs_signature() {
+            return Ok(None);
+        }
+        self.check_signature(channel, wish)?;
+        if channel.kind() != ChannelKind::Presence {
+            return Ok(None);
+        }
+        self.member(channel, wish).map(Some)
+    }
+
+    fn check_signature(&self, channel: &ChannelName, wish: &Subscribe) -> Result<(), ClientError> {
+        let auth = wish
+            .auth
+            .as_deref()
+            .filter(|auth| !auth.is_empty())
+            .ok_or_else(|| ClientError::AuthRequired {
+                channel: channel.to_string(),
+            })?;
+        let (key, signature) = auth
+            .split_once(':')
+            .ok_or_else(|| ClientError::AuthFormat {
+                channel: channel.to_string(),
+            })?;
+        let secret = self
+            .app
+            .app()
+            .secret_of(key)
+            .ok_or_else(|| ClientError::AuthKey { key: echo(key) })?;
+        let signed = auth::channel_text(
+            self.connection.socket_id,
+            channel.as_str(),
+            wish.channel_data.as_deref(),
+        );
+        if auth::is_signed(secret, &signed, signature) {
+            Ok(())
+        } else {
+            Err(ClientError::AuthSignature {
+                signed,
+                signature: echo(signature),
+            })
+        }
+    }
+
+    /// The user of a presence subscription: from its own data, else from the
+    /// sign-in.
+    fn member(&self, channel: &ChannelName, wish: &Subscribe) -> Result<Member, ClientError> {
+        if let Some(channel_data) = &wish.channel_data {
+            let data = ChannelData::parse(channel_data, &self.app.app().limits)?;
+            return Ok(Member {
+                user_id: data.user_id,
+                user_info: data.user_info,
+            });
+        }
+        let user = self
+            .user
+            .as_ref()
+            .ok_or_else(|| ClientError::ChannelDataRequired {
+                channel: channel.to_string(),
+            })?;
+        Ok(Member {
+            user_id: user.signed_in.user_id.clone(),
+            user_info: user.user_info.clone(),
+        })
+    }
+
+    async fn unsubscribe(&mut self, channel: &str) -> Result<(), ClientError> {
+        let channel = parse_channel(channel, &self.app)?;
+        let Some(user_id) = self.subscriptions.remove(&channel) else {
+            return Err(ClientError::NotSubscribed {
+                channel: channel.to_string(),
+            });
+        };
+        let done = self
+            .app
+            .unsubscribe(self.connection.socket_id, &channel, user_id.as_ref());
+        wait_for(done).await;
+        Ok(())
+    }
+
+    // Client events.
+
+    fn client_event(&mut self, event: &ClientEvent<'_>) -> Result<(), ClientError> {
+        let app = self.app.app();
+        if !app.client_events {
+            return Err(ClientError::ClientEventsDisabled);
+        }
+        if event.event.chars().count() > app.limits.event_name_length {
+            return Err(ClientError::ClientEventNameTooLong {
+                limit: app.limits.event_name_length,
+            });
+        }
+        let channel = parse_channel(&event.channel, &self.app)?;
+        match channel.kind() {
+            ChannelKind::Private | ChannelKind::Presence => {}
+            ChannelKind::PrivateEncrypted => {
+                return Err(ClientError::ClientEventOnEncryptedChannel);
+            }
+            ChannelKind::Public | ChannelKind::ServerToUser => {
+                return Err(ClientError::ClientEventOnPublicChannel);
+            }
+        }
+        let Some(user_id) = self.subscriptions.get(&channel) else {
+            return Err(ClientError::ClientEventNotSubscribed {
+                channel: channel.to_string(),
+            });
+        };
+        if event.data.len() > app.limits.event_data_bytes {
+            return Err(ClientError::ClientEventTooLarge {
+                limit: app.limits.event_data_bytes,
+            });
+        }
+        let user_id = user_id.clone();
+        self.check_rate()?;
+        self.publish(event, channel, user_id)
+    }
+
+    fn check_rate(&mut self) -> Result<(), ClientError> {
+        let per_second = self.app.app().limits.client_events_per_second;
+        let per_second = NonZeroU32::new(per_second).ok_or(ClientError::ClientEventRate)?;
+        self.client_events
+            .get_or_insert_with(|| Box::new(RateLimiter::direct(Quota::per_second(per_second))))
+            .check()
+            .map_err(|_| ClientError::ClientEventRate)
+    }
+
+    fn publish(
+        &self,
+        event: &ClientEvent<'_>,
+        channel: ChannelName,
+        user_id: Option<UserId>,
+    ) -> Result<(), ClientError> {
+        let socket_id = self.connection.socket_id;
+        Publisher::new(Arc::clone(&self.app))
+            .publish(&Publish {
+                channels: std::slice::from_ref(&channel),
+                event: &event.event,
+                data: &event.data,
+                except: Some(socket_id),
+                scope: Scope::Cluster,
+                origin: Origin::Client {
+                    user_id: user_id.as_ref(),
+                },
+            })
+            .map_err(|_| ClientError::ClientEventRate)?;
+        self.app
+            .counters
+            .client_events
+            .fetch_add(1, Ordering::Relaxed);
+        self.app
+            .core()
+            .events
+            .emit(&self.app.app().id, || HubEventKind::ClientEvent {
+                channel,
+                event: event.event.as_ref().into(),
+                data: event.data.as_ref().into(),
+                socket_id,
+                user_id,
+            });
+        Ok(())
+    }
+
+    // Sign-in.
+
+    async fn sign_in(&mut self, wish: SignIn) -> Result<(), ClientError> {
+        let user_data = wish
+            .user_data
+            .as_deref()
+            .ok_or(ClientError::SignInWithoutUserData)?;
+        self.check_user_signature(wish.auth.as_deref(), user_data)?;
+        let limits = &self.app.app().limits;
+        let data = UserData::parse(user_data, limits)?;
+        let previous = self.user.as_ref().map(|user| &user.signed_in);
+        if previous.is_some_and(|previous| previous.user_id != data.id) {
+            return Err(ClientError::SignedInAsAnother);
+        }
+
+        let mut greeting = vec![ServerMessage::SignInSucceeded { user_data }.encode()];
+        let has_watchlist = self.app.app().watchlist;
+        if has_watchlist && data.watchlist_was_cut {
+            let error = ClientError::WatchlistTooLong {
+                limit: limits.watchlist_ids,
+            };
+            greeting.push(ServerMessage::Error(&error).encode());
+        }
+        let signed_in = SignedIn {
+            user_id: data.id,
+            watchlist: if has_watchlist {
+                data.watchlist
+            } else {
+                Vec::new()
+            },
+        };
+        let changed = self
+            .app
+            .users
+            .sign_in(&self.connection, &signed_in, previous, greeting);
+        self.app.changed(&signed_in.user_id, &changed, true);
+        self.authorized();
+        self.user = Some(Box::new(SessionUser {
+            signed_in,
+            user_info: data.user_info,
+        }));
+        wait_for(Some(changed.told)).await;
+        Ok(())
+    }
+
+    fn check_user_signature(&self, auth: Option<&str>, user_data: &str) -> Result<(), ClientError> {
+        let (key, signature) = auth
+            .and_then(|auth| auth.split_once(':'))
+            .ok_or(ClientError::SignInAuthFormat)?;
+        let secret = self
+            .app
+            .app()
+            .secret_of(key)
+            .ok_or_else(|| ClientError::AuthKey { key: echo(key) })?;
+        let signed = auth::user_text(self.connection.socket_id, user_data);
+        if auth::is_signed(secret, &signed, signature) {
+            Ok(())
+        } else {
+            Err(ClientError::AuthSignature {
+                signed,
+                signature: echo(signature),
+            })
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let socket_id = self.connection.socket_id;
+        for (channel, user_id) in std::mem::take(&mut self.subscriptions) {
+            // Nothing is sent to this client any more, so nobody has to wait.
+            let _ = self.app.unsubscribe(socket_id, &channel, user_id.as_ref());
+        }
+        if let Some(user) = self.user.take() {
+            let changed = self.app.users.sign_out(socket_id, &user.signed_in);
+            self.app.changed(&user.signed_in.user_id, &changed, false);
+        }
+        self.app.dismiss(socket_id);
+    }
+}
+
+fn parse_channel(name: &str, app: &AppHub) -> Result<ChannelName, ClientError> {
+    ChannelName::parse(name, &app.app().limits).map_err(|_| ClientError::InvalidChannelName {
+        channel: echo(name),
+    })
+}
