@@ -3,3 +3,4 @@
 pub mod apps;
 pub mod engine;
 pub mod hub;
+pub mod transport;

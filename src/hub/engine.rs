@@ -45,7 +45,8 @@ impl CachedEvent {
     #[must_use]
     pub fn seconds_left(&self, now: Instant) -> Option<u64> {
         let left = self.expires.checked_duration_since(now)?;
-        Some(left.as_secs_f64().ceil() as u64).filter(|seconds| *seconds > 0)
+        let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+        (seconds > 0).then_some(seconds)
     }
 }
 

@@ -202,3 +202,77 @@ impl Hub {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::connection::recorder::Recorder;
+    use super::*;
+    use crate::engine::MemoryEngine;
+
+    fn hub() -> Hub {
+        let timeouts = Timeouts {
+            ping_after: Duration::from_secs(45),
+            pong_wait: Duration::from_secs(30),
+            authorization: Duration::from_secs(30),
+            stalled_write: Duration::from_secs(10),
+        };
+        Hub::new(Arc::new(MemoryEngine::new()), timeouts, TaskTracker::new())
+    }
+
+    async fn subscriber(
+        hub: &Hub,
+        app: &Arc<App>,
+        number: u64,
+    ) -> (Session, Arc<Connection<Recorder>>) {
+        let place = hub.app(app).admit().unwrap();
+        let socket_id = format!("1.{number}").parse().unwrap();
+        let client = ClientInfo { client: "js" };
+        let (mut session, connection) =
+            Session::open(place, socket_id, Recorder::default(), 120, client);
+        session
+            .handle(r#"{"event":"pusher:subscribe","data":{"channel":"news"}}"#)
+            .await
+            .unwrap();
+        (session, connection)
+    }
+
+    /// More subscribers than the publisher writes to itself, so that a task of
+    /// its own goes on with the first event while the others arrive.
+    #[tokio::test]
+    async fn every_subscriber_gets_every_event_once_and_in_order() {
+        let hub = hub();
+        let app = Arc::new(App::new("1", "key", "secret"));
+        let mut clients = Vec::new();
+        for number in 0..100 {
+            clients.push(subscriber(&hub, &app, number).await);
+        }
+        let channel = fanfare_protocol::ChannelName::parse("news", &app.limits).unwrap();
+
+        for number in 0..20 {
+            hub.publisher(&app)
+                .publish(&Publish {
+                    channels: std::slice::from_ref(&channel),
+                    event: "tick",
+                    data: &number.to_string(),
+                    except: None,
+                    scope: Scope::Cluster,
+                    origin: Origin::Api,
+                })
+                .unwrap();
+        }
+        hub.core.tasks.close();
+        hub.core.tasks.wait().await;
+
+        for (_, connection) in &clients {
+            let received = connection.outbox().received();
+            let ticks: Vec<_> = received
+                .iter()
+                .filter(|text| text.contains(r#""event":"tick""#))
+                .collect();
+            assert_eq!(ticks.len(), 20);
+            for (number, text) in ticks.iter().enumerate() {
+                assert!(text.contains(&format!(r#""data":"{number}""#)), "{text}");
+            }
+        }
+    }
+}
