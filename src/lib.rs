@@ -1,6 +1,8 @@
 //! Fanfare: a self-hosted realtime server that speaks the Pusher Channels protocol.
 
+pub mod api;
 pub mod apps;
 pub mod engine;
+pub mod http;
 pub mod hub;
 pub mod transport;

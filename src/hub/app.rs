@@ -143,19 +143,22 @@ impl AppHub {
 
     // Connections.
 
-    /// Takes a place among the app's connections.
+    /// Takes a place among the connections of the app and of the node.
     ///
     /// # Errors
-    /// The app has all that it may have.
+    /// One of the two has all that it may have, or the node is shutting down.
     pub fn admit(self: &Arc<Self>) -> Result<Place, Close> {
+        // With authorised connections on, only those count that have proved it.
         let mut place = Place {
             app: Arc::clone(self),
             is_counted: false,
+            is_on_node: false,
         };
-        // With authorised connections on, only those count that have proved it.
         if !self.app.authorized_connections {
             place.count()?;
         }
+        self.core.node.enter()?;
+        place.is_on_node = true;
         Ok(place)
     }
 
@@ -421,6 +424,24 @@ impl AppHub {
         found
     }
 
+    /// How many channels have a subscriber on this node.
+    #[must_use]
+    pub fn channel_count(&self) -> usize {
+        self.channels
+            .iter()
+            .map(|shard| {
+                let shard = shard
+                    .lock()
+                    .expect("a shard is never poisoned: no panic under its lock");
+                shard
+                    .channels
+                    .values()
+                    .filter(|record| record.is_occupied())
+                    .count()
+            })
+            .sum()
+    }
+
     /// How a channel is occupied on this node.
     #[must_use]
     pub fn occupancy(&self, channel: &ChannelName) -> Occupancy {
@@ -501,12 +522,15 @@ impl AppHub {
     }
 }
 
-/// A place among the connections of an app, given back when dropped.
+/// A place among the connections of an app and of the node, given back when
+/// dropped.
 #[derive(Debug)]
 pub struct Place {
     pub(super) app: Arc<AppHub>,
     /// Whether it counts towards the app's limit.
     is_counted: bool,
+    /// Whether it counts towards the node's limit.
+    is_on_node: bool,
 }
 
 impl Place {
@@ -535,6 +559,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         if self.is_counted {
             self.app.counted.fetch_sub(1, Ordering::Relaxed);
+        }
+        if self.is_on_node {
+            self.app.core.node.leave();
         }
     }
 }

@@ -13,6 +13,7 @@ mod drain;
 pub mod engine;
 mod events;
 mod lane;
+mod node;
 mod presence;
 mod publisher;
 mod session;
@@ -26,11 +27,12 @@ use fanfare_protocol::{AppId, Close, UserId};
 use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
-pub use self::app::{AppHub, Counters};
+pub use self::app::{AppHub, Counters, Place};
 pub use self::connection::{Connection, Outbox};
 use self::engine::Engine;
 use self::events::HubEvents;
 pub use self::events::{HubEvent, HubEventKind, Scope};
+pub use self::node::Node;
 pub use self::presence::Member;
 pub use self::publisher::{ChannelFull, Origin, Publish, Publisher};
 pub use self::session::{ClientInfo, Session};
@@ -64,6 +66,7 @@ pub struct HubCore {
     /// Whether there are other nodes that every publication has to go to.
     is_clustered: bool,
     events: HubEvents,
+    node: Arc<Node>,
     /// Fan-outs that go on after their publisher was answered.
     tasks: TaskTracker,
     timeouts: TimeoutsMs,
@@ -89,13 +92,20 @@ fn millis(duration: Duration) -> u64 {
 }
 
 impl Hub {
-    /// Starts empty. `tasks` gets the fan-outs that take longer.
+    /// Starts empty, with room for `max_connections` of all apps together.
+    /// `tasks` gets the fan-outs that take longer.
     #[must_use]
-    pub fn new(engine: Arc<dyn Engine>, timeouts: Timeouts, tasks: TaskTracker) -> Self {
+    pub fn new(
+        engine: Arc<dyn Engine>,
+        timeouts: Timeouts,
+        max_connections: usize,
+        tasks: TaskTracker,
+    ) -> Self {
         let core = HubCore {
             is_clustered: engine.is_clustered(),
             engine,
             events: HubEvents::new(),
+            node: Arc::new(Node::new(max_connections)),
             tasks,
             timeouts: TimeoutsMs {
                 ping_after_ms: millis(timeouts.ping_after),
@@ -171,10 +181,10 @@ impl Hub {
         self.core.now_ms()
     }
 
-    /// How many connections this node has.
+    /// This node as a whole.
     #[must_use]
-    pub fn connection_count(&self) -> usize {
-        self.apps().iter().map(|app| app.connection_count()).sum()
+    pub fn node(&self) -> &Arc<Node> {
+        &self.core.node
     }
 
     /// One round over all connections: asks the silent, drops the dead. To be
@@ -185,9 +195,11 @@ impl Hub {
         }
     }
 
-    /// Closes all connections of this node with 4200, evenly spread over `over`,
-    /// so that they do not all come to another node at once.
+    /// Refuses new connections from now on, and closes all that this node has
+    /// with 4200, evenly spread over `over`, so that they do not all come to
+    /// another node at once.
     pub async fn drain(&self, over: Duration) {
+        self.core.node.begin_drain();
         let connections: Vec<_> = self
             .apps()
             .iter()
@@ -216,7 +228,12 @@ mod tests {
             authorization: Duration::from_secs(30),
             stalled_write: Duration::from_secs(10),
         };
-        Hub::new(Arc::new(MemoryEngine::new()), timeouts, TaskTracker::new())
+        Hub::new(
+            Arc::new(MemoryEngine::new()),
+            timeouts,
+            1_000,
+            TaskTracker::new(),
+        )
     }
 
     async fn subscriber(

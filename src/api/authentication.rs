@@ -1,0 +1,65 @@
+//! Finds out whose request it is, and whether it may be believed (17.1).
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use fanfare_protocol::AppId;
+use fanfare_protocol::request::{RequestError, SignedQuery};
+use hyper::http::request::Parts;
+use percent_encoding::percent_decode_str;
+
+use super::Api;
+use super::error::ApiError;
+use crate::apps::App;
+
+/// A request of an app's back end.
+#[derive(Debug)]
+pub(super) struct Authenticated<'a> {
+    pub(super) app: Arc<App>,
+    pub(super) query: SignedQuery<'a>,
+}
+
+impl Api {
+    pub(super) async fn authenticate<'a>(
+        &self,
+        app_id: Option<&str>,
+        head: &'a Parts,
+        body: &[u8],
+    ) -> Result<Authenticated<'a>, ApiError> {
+        let query = SignedQuery::parse(head.uri.query().unwrap_or_default())?;
+        let app = match app_id {
+            Some(id) => {
+                let id = AppId::new(&percent_decode_str(id).decode_utf8_lossy());
+                self.apps.by_id(&id).await?.ok_or(ApiError::UnknownApp)?
+            }
+            None => self
+                .apps
+                .by_key(&query.auth_key()?)
+                .await?
+                .ok_or(RequestError::UnknownKey)?,
+        };
+        let key = query.auth_key()?;
+        let secret = app
+            .secret_of(key.as_str())
+            .ok_or(RequestError::UnknownKey)?;
+        query.verify(
+            head.method.as_str(),
+            head.uri.path(),
+            body,
+            secret,
+            unix_seconds(),
+        )?;
+        // Only its own back end is told that an app is disabled.
+        if !app.enabled {
+            return Err(ApiError::AppDisabled);
+        }
+        Ok(Authenticated { app, query })
+    }
+}
+
+fn unix_seconds() -> u64 {
+    // A clock before 1970 makes every request look expired, as it should.
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,119 @@
+//! `POST /apps/APP/events` and `/batch_events` (sections 17.3 and 17.4).
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use fanfare_protocol::trigger::{InfoAttributes, QueryParameters, Trigger};
+use fanfare_protocol::{ChannelKind, ChannelName};
+use serde::Serialize;
+
+use super::Api;
+use super::authentication::Authenticated;
+use super::channels::json;
+use super::error::ApiError;
+use crate::hub::{Origin, Publish, Scope};
+
+/// What an answer tells about a channel; what does not apply is left out.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct ChannelInfo {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) user_count: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) subscription_count: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct TriggerAnswer<'a> {
+    channels: BTreeMap<&'a str, ChannelInfo>,
+}
+
+#[derive(Serialize)]
+struct BatchAnswer {
+    batch: Vec<ChannelInfo>,
+}
+
+impl Api {
+    pub(super) async fn trigger(
+        &self,
+        request: &Authenticated<'_>,
+        body: &[u8],
+    ) -> Result<String, ApiError> {
+        let query = QueryParameters {
+            name: request.query.get("name"),
+            socket_id: request.query.get("socket_id"),
+            info: request.query.get("info"),
+        };
+        let trigger = Trigger::parse(body, query, &request.app.limits)?;
+        self.publish(request, &trigger)?;
+        let Some(attributes) = trigger.info else {
+            return Ok("{}".to_owned());
+        };
+        let mut channels = BTreeMap::new();
+        for channel in &trigger.channels {
+            let info = self.info(request, channel, attributes).await?;
+            channels.insert(channel.as_str(), info);
+        }
+        Ok(json(&TriggerAnswer { channels }))
+    }
+
+    pub(super) async fn trigger_batch(
+        &self,
+        request: &Authenticated<'_>,
+        body: &[u8],
+    ) -> Result<String, ApiError> {
+        let triggers = Trigger::parse_batch(body, &request.app.limits)?;
+        for trigger in &triggers {
+            self.publish(request, trigger)?;
+        }
+        if triggers.iter().all(|trigger| trigger.info.is_none()) {
+            return Ok("{}".to_owned());
+        }
+        let mut batch = Vec::with_capacity(triggers.len());
+        for trigger in &triggers {
+            let mut info = ChannelInfo::default();
+            // An event of a batch goes to exactly one channel.
+            if let (Some(attributes), [channel]) = (trigger.info, &trigger.channels[..]) {
+                info = self.info(request, channel, attributes).await?;
+            }
+            batch.push(info);
+        }
+        Ok(json(&BatchAnswer { batch }))
+    }
+
+    fn publish(&self, request: &Authenticated<'_>, trigger: &Trigger<'_>) -> Result<(), ApiError> {
+        self.hub.publisher(&request.app).publish(&Publish {
+            channels: &trigger.channels,
+            event: &trigger.name,
+            data: &trigger.data,
+            except: trigger.socket_id,
+            scope: Scope::Cluster,
+            origin: Origin::Api,
+        })?;
+        self.hub
+            .app(&request.app)
+            .counters
+            .api_events
+            .fetch_add(trigger.channels.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The attributes that apply to `channel`.
+    async fn info(
+        &self,
+        request: &Authenticated<'_>,
+        channel: &ChannelName,
+        attributes: InfoAttributes,
+    ) -> Result<ChannelInfo, ApiError> {
+        let wants_users = attributes.user_count && channel.kind() == ChannelKind::Presence;
+        let wants_subscriptions = attributes.subscription_count && request.app.subscription_count;
+        if !wants_users && !wants_subscriptions {
+            return Ok(ChannelInfo::default());
+        }
+        let local = self.hub.app(&request.app);
+        let occupancy = self.hub.engine().occupancy(&local, channel).await?;
+        Ok(ChannelInfo {
+            user_count: wants_users.then_some(occupancy.users),
+            subscription_count: wants_subscriptions.then_some(occupancy.subscriptions),
+        })
+    }
+}

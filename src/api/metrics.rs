@@ -1,0 +1,165 @@
+//! Figures in the text format of Prometheus.
+//!
+//! The hub counts; a registry is filled when somebody asks, so that the hot path
+//! pays one atomic addition per figure and nothing else.
+
+use std::sync::atomic::Ordering;
+
+use procfs::{Current, Meminfo};
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{Encoder, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use serde::Serialize;
+
+use crate::hub::{AppHub, Hub};
+
+/// All figures of this node.
+///
+/// # Errors
+/// Two figures have the same name, or one has none.
+pub(super) fn text(hub: &Hub) -> prometheus::Result<Vec<u8>> {
+    let registry = Registry::new();
+    registry.register(Box::new(ProcessCollector::for_self()))?;
+    node_figures(hub, &registry)?;
+    app_figures(&hub.apps(), &registry)?;
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&registry.gather(), &mut text)?;
+    Ok(text)
+}
+
+fn node_figures(hub: &Hub, registry: &Registry) -> prometheus::Result<()> {
+    let node = hub.node();
+    let version = env!("CARGO_PKG_VERSION");
+    let build = IntGaugeVec::new(
+        Opts::new(
+            "fanfare_build_info",
+            "Always 1; the version is in the label.",
+        ),
+        &["version"],
+    )?;
+    build.with_label_values(&[version]).set(1);
+    registry.register(Box::new(build))?;
+    for (name, help, value) in [
+        (
+            "fanfare_max_connections",
+            "Connections that this node takes.",
+            node.max_connections() as u64,
+        ),
+        (
+            "fanfare_draining",
+            "1 while this node sends its clients away.",
+            node.is_draining().into(),
+        ),
+    ] {
+        let gauge = IntGauge::new(name, help)?;
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        registry.register(Box::new(gauge))?;
+    }
+    let slow = prometheus::IntCounter::new(
+        "fanfare_slow_readers_total",
+        "Clients closed with 4100 because too much waited for them.",
+    )?;
+    slow.inc_by(node.slow_readers.load(Ordering::Relaxed));
+    registry.register(Box::new(slow))
+}
+
+type Read = fn(&AppHub) -> u64;
+
+/// Name, meaning and source of what is counted per app.
+const COUNTERS: [(&str, &str, Read); 6] = [
+    (
+        "fanfare_connections_opened_total",
+        "Clients that connected.",
+        |app| app.counters.connections_opened.load(Ordering::Relaxed),
+    ),
+    (
+        "fanfare_connections_closed_total",
+        "Clients that went.",
+        |app| app.counters.connections_closed.load(Ordering::Relaxed),
+    ),
+    (
+        "fanfare_messages_received_total",
+        "Messages that clients sent.",
+        |app| app.counters.messages_received.load(Ordering::Relaxed),
+    ),
+    (
+        "fanfare_messages_sent_total",
+        "Messages that were handed to clients.",
+        |app| app.counters.messages_sent.load(Ordering::Relaxed),
+    ),
+    (
+        "fanfare_api_events_total",
+        "Events that the HTTP API accepted, each channel counted.",
+        |app| app.counters.api_events.load(Ordering::Relaxed),
+    ),
+    (
+        "fanfare_client_events_total",
+        "Client events that were accepted.",
+        |app| app.counters.client_events.load(Ordering::Relaxed),
+    ),
+];
+
+/// Name, meaning and source of what an app has at the moment.
+const GAUGES: [(&str, &str, Read); 2] = [
+    ("fanfare_connections", "Connections of this node.", |app| {
+        app.connection_count() as u64
+    }),
+    (
+        "fanfare_channels",
+        "Channels with a subscriber on this node.",
+        |app| app.channel_count() as u64,
+    ),
+];
+
+fn app_figures(apps: &[std::sync::Arc<AppHub>], registry: &Registry) -> prometheus::Result<()> {
+    for (name, help, read) in COUNTERS {
+        let counter = IntCounterVec::new(Opts::new(name, help), &["app_id"])?;
+        for app in apps {
+            counter
+                .with_label_values(&[app.app().id.as_str()])
+                .inc_by(read(app));
+        }
+        registry.register(Box::new(counter))?;
+    }
+    for (name, help, read) in GAUGES {
+        let gauge = IntGaugeVec::new(Opts::new(name, help), &["app_id"])?;
+        for app in apps {
+            gauge
+                .with_label_values(&[app.app().id.as_str()])
+                .set(i64::try_from(read(app)).unwrap_or(i64::MAX));
+        }
+        registry.register(Box::new(gauge))?;
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Usage {
+    memory: Memory,
+}
+
+/// Bytes, and per cent of the machine's memory that this process uses.
+#[derive(Serialize)]
+struct Memory {
+    free: u64,
+    used: u64,
+    total: u64,
+    percent: f64,
+}
+
+/// The memory of this process and of its machine, as JSON.
+///
+/// # Errors
+/// The system does not tell.
+pub(super) fn memory_usage() -> anyhow::Result<String> {
+    let machine = Meminfo::current()?;
+    let pages = procfs::process::Process::myself()?.statm()?.resident;
+    let used = pages * procfs::page_size();
+    let percent = used as f64 / machine.mem_total as f64 * 100.0;
+    let memory = Memory {
+        free: machine.mem_available.unwrap_or(machine.mem_free),
+        used,
+        total: machine.mem_total,
+        percent,
+    };
+    Ok(serde_json::to_string(&Usage { memory })?)
+}

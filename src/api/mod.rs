@@ -1,0 +1,200 @@
+//! The HTTP API of section 17: what back ends call.
+//!
+//! Each request is authenticated before anything of it is believed, and answered
+//! as soon as its events have their place in the order; who gets them is the
+//! hub's business. Health and metrics are in [`Health`]
+//! and [`Ops`].
+
+mod authentication;
+mod channels;
+mod error;
+mod events;
+mod health;
+mod metrics;
+mod ops;
+mod users;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::{Method, Request};
+
+use self::authentication::Authenticated;
+use self::error::ApiError;
+pub use self::health::Health;
+pub use self::ops::Ops;
+use crate::apps::AppStore;
+use crate::http::{Answer, json_answer};
+use crate::hub::Hub;
+
+/// Bytes of a body, except that of a batch.
+const MAX_BODY: usize = 256 << 10;
+
+/// Bytes of the body of a batch.
+const MAX_BATCH_BODY: usize = 1 << 20;
+
+/// Time for a body to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The HTTP API. One per server.
+#[derive(Debug)]
+pub struct Api {
+    hub: Arc<Hub>,
+    apps: Arc<dyn AppStore>,
+}
+
+/// What a path of the API stands for. Segments are as in the request line.
+#[derive(Debug, PartialEq, Eq)]
+enum Route<'a> {
+    Events,
+    BatchEvents,
+    Channels,
+    Channel(&'a str),
+    Users(&'a str),
+    Terminate(&'a str),
+}
+
+impl Api {
+    /// Publishes into `hub` for the apps of `apps`.
+    #[must_use]
+    pub fn new(hub: Arc<Hub>, apps: Arc<dyn AppStore>) -> Self {
+        Self { hub, apps }
+    }
+
+    /// Whether a path belongs to the API, rather than to something else on the
+    /// same port.
+    #[must_use]
+    pub fn owns(path: &str) -> bool {
+        path.starts_with("/apps/") || path.starts_with("/users/")
+    }
+
+    /// Answers one request.
+    pub async fn handle(&self, request: Request<Incoming>) -> Answer {
+        match self.try_handle(request).await {
+            Ok(body) => json_answer(body),
+            Err(error) => error.into_answer(),
+        }
+    }
+
+    async fn try_handle(&self, request: Request<Incoming>) -> Result<String, ApiError> {
+        let (head, body) = request.into_parts();
+        let (app_id, route) = route(head.uri.path()).ok_or(ApiError::PathNotFound)?;
+        let expected = route.method();
+        if head.method != expected {
+            return Err(ApiError::MethodNotAllowed { expected });
+        }
+        let limit = match route {
+            Route::BatchEvents => MAX_BATCH_BODY,
+            _ => MAX_BODY,
+        };
+        let body = read_body(body, limit).await?;
+        let library = head
+            .headers
+            .get("x-pusher-library")
+            .and_then(|library| library.to_str().ok());
+        tracing::trace!(path = head.uri.path(), library, "API request");
+        let request = self.authenticate(app_id, &head, &body).await?;
+        self.run(route, &request, &body).await
+    }
+
+    async fn run(
+        &self,
+        route: Route<'_>,
+        request: &Authenticated<'_>,
+        body: &[u8],
+    ) -> Result<String, ApiError> {
+        match route {
+            Route::Events => self.trigger(request, body).await,
+            Route::BatchEvents => self.trigger_batch(request, body).await,
+            Route::Channels => self.channels(request).await,
+            Route::Channel(channel) => self.channel(request, channel).await,
+            Route::Users(channel) => self.users(request, channel).await,
+            Route::Terminate(user) => self.terminate(request, user),
+        }
+    }
+}
+
+impl Route<'_> {
+    fn method(&self) -> Method {
+        match self {
+            Self::Events | Self::BatchEvents | Self::Terminate(_) => Method::POST,
+            Self::Channels | Self::Channel(_) | Self::Users(_) => Method::GET,
+        }
+    }
+}
+
+/// The app id, where the path names one, and what is asked for.
+fn route(path: &str) -> Option<(Option<&str>, Route<'_>)> {
+    let mut segments = path.strip_prefix('/')?.split('/');
+    // The Python SDK leaves the app out of this one path (section 17.8).
+    let app_id = match segments.next()? {
+        "apps" => Some(segments.next()?),
+        "users" => {
+            let user = segments.next()?;
+            let is_whole =
+                segments.next() == Some("terminate_connections") && segments.next().is_none();
+            return is_whole.then_some((None, Route::Terminate(user)));
+        }
+        _ => return None,
+    };
+    let rest: Vec<&str> = segments.collect();
+    let route = match rest[..] {
+        ["events"] => Route::Events,
+        ["batch_events"] => Route::BatchEvents,
+        ["channels"] => Route::Channels,
+        ["channels", channel] => Route::Channel(channel),
+        ["channels", channel, "users"] => Route::Users(channel),
+        ["users", user, "terminate_connections"] => Route::Terminate(user),
+        _ => return None,
+    };
+    Some((app_id, route))
+}
+
+async fn read_body(body: Incoming, limit: usize) -> Result<Bytes, ApiError> {
+    let too_large = ApiError::BodyTooLarge { limit };
+    // What is announced as too large is not waited for.
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large);
+    }
+    let whole = Limited::new(body, limit).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, whole).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large),
+        Ok(Err(_)) => Err(ApiError::BodyIncomplete),
+        Err(_) => Err(ApiError::BodyTooSlow),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_matched_as_a_whole() {
+        assert_eq!(route("/apps/3/events"), Some((Some("3"), Route::Events)));
+        assert_eq!(
+            route("/apps/3/channels/presence-a=b@c,d.e;f/users"),
+            Some((Some("3"), Route::Users("presence-a=b@c,d.e;f")))
+        );
+        assert_eq!(
+            route("/users/u1/terminate_connections"),
+            Some((None, Route::Terminate("u1")))
+        );
+        for path in [
+            "/",
+            "/apps",
+            "/apps/3",
+            "/apps/3/",
+            "/apps/3/events/",
+            "/apps/3/events/x",
+            "/users/u1",
+            "/users/u1/terminate_connections/x",
+            "/apps/3/users/u1",
+        ] {
+            assert_eq!(route(path), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The second port: metrics, usage and health, for operators only.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+
+use super::health::Health;
+use super::metrics;
+use crate::http::{Answer, Handler, Peer, answer, json_answer, text_answer};
+use crate::hub::Hub;
+
+/// Answers on the second port.
+#[derive(Debug)]
+pub struct Ops {
+    hub: Arc<Hub>,
+    health: Health,
+}
+
+impl Ops {
+    /// Tells of the node that `hub` is on.
+    #[must_use]
+    pub fn new(hub: Arc<Hub>) -> Self {
+        let health = Health::new(Arc::clone(&hub));
+        Self { hub, health }
+    }
+
+    fn answer(&self, path: &str) -> Answer {
+        if let Some(answer) = self.health.answer(path) {
+            return answer;
+        }
+        match path {
+            "/metrics" => match metrics::text(&self.hub) {
+                Ok(text) => answer(
+                    StatusCode::OK,
+                    "text/plain; version=0.0.4; charset=utf-8",
+                    Bytes::from(text),
+                ),
+                Err(error) => {
+                    tracing::warn!(%error, "metrics cannot be told");
+                    text_answer(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"))
+                }
+            },
+            "/usage" => match metrics::memory_usage() {
+                Ok(usage) => json_answer(usage),
+                Err(error) => text_answer(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+            },
+            _ => text_answer(
+                StatusCode::NOT_FOUND,
+                "Path not found: expected /metrics, /usage, /health, /ready or /accept-traffic\n",
+            ),
+        }
+    }
+}
+
+impl Handler for Ops {
+    async fn handle(self: Arc<Self>, request: Request<Incoming>, _peer: Peer) -> Answer {
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            return text_answer(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "Method not allowed: expected GET\n",
+            );
+        }
+        self.answer(request.uri().path())
+    }
+}
