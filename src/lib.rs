@@ -1,8 +1,11 @@
 //! Fanfare: a self-hosted realtime server that speaks the Pusher Channels protocol.
 
+pub mod adapter;
 pub mod api;
 pub mod apps;
+pub mod config;
 pub mod engine;
 pub mod http;
 pub mod hub;
+pub mod server;
 pub mod transport;

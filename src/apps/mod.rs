@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use fanfare_protocol::{AppId, AppKey, AppSecret, Limits};
 use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 
 pub use config_file::ConfigFileApps;
 
@@ -55,7 +56,8 @@ pub struct KeyPair {
 }
 
 /// What a connection above the app's limit is told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OverQuota {
     /// 4100: come back after a pause. A kitchen display must not stop for good
     /// because of one connection too many.

@@ -1,0 +1,88 @@
+//! Which server and which app the commands talk to.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::Context;
+use clap::Args;
+use fanfare::adapter::client::{ApiClient, Credentials};
+use fanfare_protocol::{AppId, AppKey, AppSecret};
+
+use super::ConfigFile;
+
+/// Which server and which app.
+#[derive(Debug, Args)]
+pub(super) struct Api {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// URL of the server [default: that of the configuration]
+    #[arg(long)]
+    url: Option<String>,
+    /// App id [default: the first app of the configuration]
+    #[arg(long)]
+    app_id: Option<String>,
+    /// App key
+    #[arg(long)]
+    key: Option<String>,
+    /// App secret; better set as PUSHER_APP_SECRET, which other users of the
+    /// machine cannot see
+    #[arg(long)]
+    secret: Option<String>,
+}
+
+/// A server and the app's credentials for it.
+pub(super) struct Target {
+    /// Without a slash at the end.
+    pub(super) url: String,
+    pub(super) credentials: Credentials,
+}
+
+impl Target {
+    pub(super) fn client(&self) -> anyhow::Result<ApiClient> {
+        Ok(ApiClient::new(&self.url, self.credentials.clone())?)
+    }
+}
+
+impl Api {
+    pub(super) fn target(&self) -> anyhow::Result<Target> {
+        let config = self.file.load(Vec::new())?.config;
+        let app = match &self.app_id {
+            Some(id) => config.apps.iter().find(|app| app.id == *id),
+            None => config.apps.first(),
+        };
+        let pairs = app.map(|app| app.pairs()).unwrap_or_default();
+        let pair = match &self.key {
+            Some(key) => pairs.iter().find(|pair| pair.key == *key),
+            None => pairs.first(),
+        };
+        let unknown = "is not in the configuration; name the app with --app-id, --key and --secret";
+        let key = self.key.clone().or(pair.map(|pair| pair.key.clone()));
+        let secret = self
+            .secret
+            .clone()
+            .or(pair.map(|pair| pair.secret.reveal().to_owned()));
+        let id = self.app_id.clone().or(app.map(|app| app.id.clone()));
+        let credentials = Credentials {
+            app_id: AppId::new(&id.with_context(|| format!("the app {unknown}"))?),
+            key: AppKey::new(&key.with_context(|| format!("the app key {unknown}"))?),
+            secret: AppSecret::new(&secret.with_context(|| format!("the app secret {unknown}"))?),
+        };
+        let url = self.url.clone().unwrap_or_else(|| {
+            let host = match config.server.host {
+                IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+                host => host,
+            };
+            let scheme = if config.server.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            };
+            let address = std::net::SocketAddr::new(host, config.server.port);
+            format!("{scheme}://{address}")
+        });
+        Ok(Target {
+            url: url.trim_end_matches('/').to_owned(),
+            credentials,
+        })
+    }
+}

@@ -1,0 +1,286 @@
+//! `[[apps]]`: the tenants of the file.
+
+use std::fmt;
+
+use fanfare_protocol::{AppId, AppKey, AppSecret, Limits};
+use figment::Figment;
+use figment::providers::Serialized;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::ConfigError;
+use crate::apps::{App, KeyPair, OverQuota};
+
+/// What the app is called when none is configured, as soketi users know it.
+const DEFAULT_ID: &str = "app-id";
+const DEFAULT_KEY: &str = "app-key";
+const DEFAULT_SECRET: &str = "app-secret";
+
+/// One app.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppConfig {
+    /// The id in HTTP API paths; the Python SDK wants digits only.
+    pub id: String,
+    /// The public key, for an app with one key pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The secret that goes with `key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
+    /// Key pairs that are valid at the same time, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<KeyConfig>,
+    /// Off: clients are refused with 4003, the API with 403. Default true.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// On: plain connections are refused with 4000. Default false.
+    #[serde(default)]
+    pub tls_only: bool,
+    /// Whether clients may send `client-…` events. Default false.
+    #[serde(default)]
+    pub client_events: bool,
+    /// Whether subscribers are told how many they are. Default false.
+    #[serde(default)]
+    pub subscription_count: bool,
+    /// Whether signed-in users hear of the users they watch. Default false.
+    #[serde(default)]
+    pub watchlist: bool,
+    /// Whether a connection must sign in or subscribe to a private channel
+    /// within `connection.authorization_timeout`. Default false.
+    #[serde(default)]
+    pub authorized_connections: bool,
+    /// Whether a refused subscription is told to its channel too. Default true.
+    #[serde(default = "yes")]
+    pub subscription_errors: bool,
+    /// What a connection above `limits.connections` is told: `retry_later`
+    /// (4100) or `refuse` (4004). Default `retry_later`.
+    #[serde(default)]
+    pub over_quota: OverQuota,
+    /// Origins of pages that may connect. Default: all.
+    #[serde(default)]
+    pub allowed_origins: Vec<String>,
+    /// Sizes, counts and rates.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// A key and its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyConfig {
+    /// The public half.
+    pub key: String,
+    /// The half that signs.
+    pub secret: Secret,
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text, for the one who needs it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("..")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("..")
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl AppConfig {
+    /// An app with one key pair, everything at its default.
+    #[must_use]
+    pub fn new(id: &str, key: &str, secret: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            key: Some(key.to_owned()),
+            secret: Some(secret.into()),
+            keys: Vec::new(),
+            enabled: true,
+            tls_only: false,
+            client_events: false,
+            subscription_count: false,
+            watchlist: false,
+            authorized_connections: false,
+            subscription_errors: true,
+            over_quota: OverQuota::default(),
+            allowed_origins: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// The app of a server that was not told of any.
+    #[must_use]
+    pub fn default_app() -> Self {
+        Self {
+            client_events: true,
+            ..Self::new(DEFAULT_ID, DEFAULT_KEY, DEFAULT_SECRET)
+        }
+    }
+
+    /// Reads one app from settings of the environment on top of the default app.
+    pub(super) fn from_settings<'a>(
+        settings: impl Iterator<Item = (&'a str, figment::value::Value)>,
+    ) -> Result<Self, Box<figment::Error>> {
+        let base = Self::default_app();
+        let mut figment = Figment::from(Serialized::defaults(&base))
+            // Serialised secrets are masked.
+            .merge(("secret", DEFAULT_SECRET));
+        for (key, value) in settings {
+            figment = figment.merge((key, value));
+        }
+        figment.extract().map_err(Box::new)
+    }
+
+    /// Whether anybody can sign for it.
+    #[must_use]
+    pub fn has_default_credentials(&self) -> bool {
+        self.pairs()
+            .iter()
+            .any(|pair| pair.secret.reveal() == DEFAULT_SECRET)
+    }
+
+    /// All key pairs.
+    #[must_use]
+    pub fn pairs(&self) -> Vec<KeyConfig> {
+        let single = self.key.clone().zip(self.secret.clone());
+        single
+            .map(|(key, secret)| KeyConfig { key, secret })
+            .into_iter()
+            .chain(self.keys.iter().cloned())
+            .collect()
+    }
+
+    pub(super) fn check(&self, index: usize) -> Result<(), ConfigError> {
+        let bad = |name: &str, value: &str, expected: &str| {
+            ConfigError::bad_value(&format!("apps[{index}].{name}"), value, expected, None)
+        };
+        if !is_path_segment(&self.id) {
+            return Err(bad(
+                "id",
+                &self.id,
+                "letters, digits, dots, - and _ (digits alone suit every SDK)",
+            ));
+        }
+        let missing = |name: &str| ConfigError::Missing {
+            key: format!("apps[{index}].{name}"),
+            expected: "key and secret, or keys = [{ key = \"…\", secret = \"…\" }]".to_owned(),
+        };
+        if self.key.is_some() != self.secret.is_some() {
+            return Err(missing(if self.key.is_some() { "secret" } else { "key" }));
+        }
+        let pairs = self.pairs();
+        if pairs.is_empty() {
+            return Err(missing("key"));
+        }
+        for pair in &pairs {
+            if !is_path_segment(&pair.key) {
+                return Err(bad("key", &pair.key, "letters, digits, dots, - and _"));
+            }
+            if pair.secret.reveal().is_empty() {
+                return Err(bad("secret", "", "a secret that is not empty"));
+            }
+        }
+        self.check_limits(&bad)
+    }
+
+    fn check_limits(
+        &self,
+        bad: &impl Fn(&str, &str, &str) -> ConfigError,
+    ) -> Result<(), ConfigError> {
+        let limits = &self.limits;
+        for (name, value, range) in [
+            ("channel_name_length", limits.channel_name_length, 1..=200),
+            ("event_name_length", limits.event_name_length, 1..=200),
+            ("event_data_bytes", limits.event_data_bytes, 1..=200 << 10),
+            ("channels_per_event", limits.channels_per_event, 1..=1_000),
+            ("events_per_batch", limits.events_per_batch, 1..=1_000),
+            ("presence_members", limits.presence_members, 1..=10_000),
+            (
+                "presence_user_id_length",
+                limits.presence_user_id_length,
+                1..=1_024,
+            ),
+            (
+                "presence_user_info_bytes",
+                limits.presence_user_info_bytes,
+                1..=16 << 10,
+            ),
+            ("watchlist_ids", limits.watchlist_ids, 1..=10_000),
+            ("cache_seconds", limits.cache_seconds as usize, 1..=86_400),
+            (
+                "channels_per_connection",
+                limits.channels_per_connection,
+                1..=1_000_000,
+            ),
+        ] {
+            if !range.contains(&value) {
+                let expected = format!("a whole number from {} to {}", range.start(), range.end());
+                return Err(bad(
+                    &format!("limits.{name}"),
+                    &value.to_string(),
+                    &expected,
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The app as the server knows it. Call it after the configuration was
+    /// checked; a key without its secret is left out.
+    #[must_use]
+    pub fn to_app(&self) -> App {
+        App {
+            id: AppId::new(&self.id),
+            keys: self
+                .pairs()
+                .iter()
+                .map(|pair| KeyPair {
+                    key: AppKey::new(&pair.key),
+                    secret: AppSecret::new(pair.secret.reveal()),
+                })
+                .collect(),
+            enabled: self.enabled,
+            tls_only: self.tls_only,
+            client_events: self.client_events,
+            subscription_count: self.subscription_count,
+            watchlist: self.watchlist,
+            authorized_connections: self.authorized_connections,
+            subscription_errors: self.subscription_errors,
+            over_quota: self.over_quota,
+            allowed_origins: self.allowed_origins.clone(),
+            limits: self.limits.clone(),
+        }
+    }
+}
+
+/// Ids and keys stand in URL paths, escaped by some clients and not by others.
+fn is_path_segment(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 128
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}

@@ -1,0 +1,513 @@
+//! Names of the environment: our own, and those that people already have.
+//!
+//! One table each; `fanfare check-config` prints what was found of them.
+
+use std::collections::HashMap;
+
+use figment::value::Value;
+
+use super::{AppConfig, ConfigError};
+
+/// How the text of a variable is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As it stands.
+    Text,
+    /// A number.
+    Number,
+    /// `true` or `false`, also 1 and 0.
+    Flag,
+    /// Texts with commas between them.
+    List,
+    /// A number of milliseconds, for a key in seconds.
+    Milliseconds,
+    /// A number of kilobytes, for a key in bytes.
+    Kilobytes,
+    /// A number; -1 and nothing mean no limit.
+    Limit,
+    /// Reverb's `members`, `all` or `none`, for a flag.
+    Senders,
+    /// A flag that means the log level `debug`.
+    Debug,
+}
+
+impl Form {
+    /// The form of one of our keys.
+    pub(super) fn of(key: &str) -> Self {
+        OWN_NAMES
+            .iter()
+            .find(|(_, own_key, _)| *own_key == key)
+            .map_or(Self::Text, |(_, _, form)| *form)
+    }
+
+    /// Reads `text`; `Ok(None)` leaves the key at its default. The error says
+    /// what is expected.
+    pub(super) fn read(self, text: &str) -> Result<Option<Value>, String> {
+        let number = |expected: &str| -> Result<Value, String> {
+            if let Ok(whole) = text.trim().parse::<i64>() {
+                return Ok(Value::from(whole));
+            }
+            match text.trim().parse::<f64>() {
+                Ok(number) if number.is_finite() => Ok(Value::from(number)),
+                _ => Err(expected.to_owned()),
+            }
+        };
+        let whole = |expected: &str| -> Result<u32, String> {
+            text.trim().parse().map_err(|_| expected.to_owned())
+        };
+        match self {
+            Self::Text => Ok(Some(Value::from(text))),
+            Self::Number => number("a number").map(Some),
+            Self::Flag => flag(text).map(|flag| Some(Value::from(flag))),
+            Self::List => {
+                let texts: Vec<Value> = text
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|text| !text.is_empty())
+                    .map(Value::from)
+                    .collect();
+                Ok(Some(Value::from(texts)))
+            }
+            Self::Milliseconds => {
+                let milliseconds = whole("a number of milliseconds")?;
+                Ok(Some(Value::from(f64::from(milliseconds) / 1_000.0)))
+            }
+            Self::Kilobytes => {
+                let kilobytes = whole("a number of kilobytes")?;
+                Ok(Some(Value::from(u64::from(kilobytes) * 1_024)))
+            }
+            Self::Limit if matches!(text.trim(), "-1" | "") => Ok(None),
+            Self::Limit => {
+                let limit = whole("a whole number, or -1 for no limit")?;
+                Ok(Some(Value::from(limit)))
+            }
+            Self::Senders => match text {
+                "members" | "all" => Ok(Some(Value::from(true))),
+                "none" => Ok(Some(Value::from(false))),
+                _ => Err("members, all or none".to_owned()),
+            },
+            Self::Debug => {
+                let level = if flag(text)? { "debug" } else { "info" };
+                Ok(Some(Value::from(level)))
+            }
+        }
+    }
+}
+
+fn flag(text: &str) -> Result<bool, String> {
+    match text.trim() {
+        "true" | "1" | "on" | "yes" => Ok(true),
+        "false" | "0" | "off" | "no" | "" => Ok(false),
+        _ => Err("true or false".to_owned()),
+    }
+}
+
+/// Our own names: variable, key, form.
+pub const OWN_NAMES: &[(&str, &str, Form)] = &[
+    ("FANFARE_SERVER_HOST", "server.host", Form::Text),
+    ("FANFARE_SERVER_PORT", "server.port", Form::Number),
+    (
+        "FANFARE_SERVER_METRICS_HOST",
+        "server.metrics_host",
+        Form::Text,
+    ),
+    (
+        "FANFARE_SERVER_METRICS_PORT",
+        "server.metrics_port",
+        Form::Number,
+    ),
+    (
+        "FANFARE_SERVER_MAX_CONNECTIONS",
+        "server.max_connections",
+        Form::Limit,
+    ),
+    (
+        "FANFARE_SERVER_SHUTDOWN_GRACE",
+        "server.shutdown_grace",
+        Form::Number,
+    ),
+    (
+        "FANFARE_SERVER_TRUSTED_PROXIES",
+        "server.trusted_proxies",
+        Form::List,
+    ),
+    ("FANFARE_SERVER_TLS_CERT", "server.tls.cert", Form::Text),
+    ("FANFARE_SERVER_TLS_KEY", "server.tls.key", Form::Text),
+    (
+        "FANFARE_CONNECTION_ACTIVITY_TIMEOUT",
+        "connection.activity_timeout",
+        Form::Number,
+    ),
+    (
+        "FANFARE_CONNECTION_PING_AFTER",
+        "connection.ping_after",
+        Form::Number,
+    ),
+    (
+        "FANFARE_CONNECTION_PONG_WAIT",
+        "connection.pong_wait",
+        Form::Number,
+    ),
+    (
+        "FANFARE_CONNECTION_AUTHORIZATION_TIMEOUT",
+        "connection.authorization_timeout",
+        Form::Number,
+    ),
+    (
+        "FANFARE_CONNECTION_MAX_MESSAGE_BYTES",
+        "connection.max_message_bytes",
+        Form::Number,
+    ),
+    (
+        "FANFARE_CONNECTION_OUTBOX_BYTES",
+        "connection.outbox_bytes",
+        Form::Number,
+    ),
+    (
+        "FANFARE_CONNECTION_STALLED_WRITE",
+        "connection.stalled_write",
+        Form::Number,
+    ),
+    (
+        "FANFARE_CONNECTION_REQUEST_HEADER_TIMEOUT",
+        "connection.request_header_timeout",
+        Form::Number,
+    ),
+    ("FANFARE_LOG_LEVEL", "log.level", Form::Text),
+    ("FANFARE_LOG_FORMAT", "log.format", Form::Text),
+];
+
+/// A variable of another server or SDK that is honoured here.
+#[derive(Clone, Copy, Debug)]
+pub struct ForeignName {
+    /// The variable.
+    pub name: &'static str,
+    /// The key that it sets; `app.` stands for the app of the environment.
+    pub key: &'static str,
+    /// How its text is read.
+    pub form: Form,
+}
+
+const fn foreign(name: &'static str, key: &'static str, form: Form) -> ForeignName {
+    ForeignName { name, key, form }
+}
+
+/// All foreign names. Where two set the same key, the later one wins.
+pub const FOREIGN_NAMES: &[ForeignName] = &[
+    foreign("REVERB_APP_ID", "app.id", Form::Text),
+    foreign("REVERB_APP_KEY", "app.key", Form::Text),
+    foreign("REVERB_APP_SECRET", "app.secret", Form::Text),
+    foreign(
+        "REVERB_APP_MAX_CONNECTIONS",
+        "app.limits.connections",
+        Form::Limit,
+    ),
+    foreign(
+        "REVERB_APP_ACCEPT_CLIENT_EVENTS_FROM",
+        "app.client_events",
+        Form::Senders,
+    ),
+    foreign(
+        "REVERB_APP_PING_INTERVAL",
+        "connection.ping_after",
+        Form::Number,
+    ),
+    foreign(
+        "REVERB_APP_ACTIVITY_TIMEOUT",
+        "connection.activity_timeout",
+        Form::Number,
+    ),
+    foreign(
+        "REVERB_APP_MAX_MESSAGE_SIZE",
+        "connection.max_message_bytes",
+        Form::Number,
+    ),
+    foreign("REVERB_SERVER_HOST", "server.host", Form::Text),
+    foreign("REVERB_SERVER_PORT", "server.port", Form::Number),
+    foreign("SOKETI_DEFAULT_APP_ID", "app.id", Form::Text),
+    foreign("SOKETI_DEFAULT_APP_KEY", "app.key", Form::Text),
+    foreign("SOKETI_DEFAULT_APP_SECRET", "app.secret", Form::Text),
+    foreign("SOKETI_DEFAULT_APP_ENABLED", "app.enabled", Form::Flag),
+    foreign(
+        "SOKETI_DEFAULT_APP_MAX_CONNS",
+        "app.limits.connections",
+        Form::Limit,
+    ),
+    foreign(
+        "SOKETI_DEFAULT_APP_ENABLE_CLIENT_MESSAGES",
+        "app.client_events",
+        Form::Flag,
+    ),
+    foreign(
+        "SOKETI_DEFAULT_APP_MAX_CLIENT_EVENTS_PER_SEC",
+        "app.limits.client_events_per_second",
+        Form::Limit,
+    ),
+    foreign(
+        "SOKETI_DEFAULT_APP_USER_AUTHENTICATION",
+        "app.authorized_connections",
+        Form::Flag,
+    ),
+    foreign(
+        "SOKETI_CHANNEL_CACHE_TTL",
+        "app.limits.cache_seconds",
+        Form::Number,
+    ),
+    foreign(
+        "SOKETI_CHANNEL_MAX_NAME_LENGTH",
+        "app.limits.channel_name_length",
+        Form::Number,
+    ),
+    foreign(
+        "SOKETI_CHANNEL_LIMITS_MAX_NAME_LENGTH",
+        "app.limits.channel_name_length",
+        Form::Number,
+    ),
+    foreign(
+        "SOKETI_EVENT_MAX_BATCH_SIZE",
+        "app.limits.events_per_batch",
+        Form::Number,
+    ),
+    foreign(
+        "SOKETI_EVENT_MAX_CHANNELS_AT_ONCE",
+        "app.limits.channels_per_event",
+        Form::Number,
+    ),
+    foreign(
+        "SOKETI_EVENT_MAX_NAME_LENGTH",
+        "app.limits.event_name_length",
+        Form::Number,
+    ),
+    foreign(
+        "SOKETI_EVENT_MAX_SIZE_IN_KB",
+        "app.limits.event_data_bytes",
+        Form::Kilobytes,
+    ),
+    foreign(
+        "SOKETI_PRESENCE_MAX_MEMBERS",
+        "app.limits.presence_members",
+        Form::Number,
+    ),
+    foreign(
+        "SOKETI_PRESENCE_MAX_MEMBER_SIZE",
+        "app.limits.presence_user_info_bytes",
+        Form::Kilobytes,
+    ),
+    foreign("SOKETI_HOST", "server.host", Form::Text),
+    foreign("SOKETI_PORT", "server.port", Form::Number),
+    foreign("SOKETI_METRICS_HOST", "server.metrics_host", Form::Text),
+    foreign(
+        "SOKETI_METRICS_SERVER_PORT",
+        "server.metrics_port",
+        Form::Number,
+    ),
+    foreign(
+        "SOKETI_SHUTDOWN_GRACE_PERIOD",
+        "server.shutdown_grace",
+        Form::Milliseconds,
+    ),
+    foreign(
+        "SOKETI_USER_AUTHENTICATION_TIMEOUT",
+        "connection.authorization_timeout",
+        Form::Milliseconds,
+    ),
+    foreign("SOKETI_SSL_CERT", "server.tls.cert", Form::Text),
+    foreign("SOKETI_SSL_KEY", "server.tls.key", Form::Text),
+    foreign("SOKETI_DEBUG", "log.level", Form::Debug),
+    foreign("PUSHER_APP_ID", "app.id", Form::Text),
+    foreign("PUSHER_KEY", "app.key", Form::Text),
+    foreign("PUSHER_APP_KEY", "app.key", Form::Text),
+    foreign("PUSHER_SECRET", "app.secret", Form::Text),
+    foreign("PUSHER_APP_SECRET", "app.secret", Form::Text),
+];
+
+/// Beginnings of foreign names, to tell which of them mean nothing here.
+const FOREIGN_PREFIXES: [&str; 3] = ["SOKETI_", "REVERB_", "PUSHER_"];
+
+/// A variable that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// Its name.
+    pub name: String,
+    /// The key that it sets; `None` if it means nothing here.
+    pub key: Option<&'static str>,
+}
+
+/// What the environment sets.
+#[derive(Debug, Default)]
+pub(super) struct Environment {
+    /// Foreign names first, so that our own win.
+    pub(super) settings: Vec<Setting>,
+    /// The app that foreign names define.
+    pub(super) app: Option<AppConfig>,
+    pub(super) used: Vec<Used>,
+}
+
+#[derive(Debug)]
+pub(super) struct Setting {
+    pub(super) key: &'static str,
+    pub(super) variable: String,
+    pub(super) value: Value,
+}
+
+impl Environment {
+    pub(super) fn read(variables: &HashMap<String, String>) -> Result<Self, ConfigError> {
+        let mut environment = Self::default();
+        let mut app = Vec::new();
+        for known in FOREIGN_NAMES {
+            let Some(text) = variables.get(known.name) else {
+                continue;
+            };
+            environment.used.push(Used {
+                name: known.name.to_owned(),
+                key: Some(known.key),
+            });
+            let Some(value) = read(known.name, known.key, known.form, text)? else {
+                continue;
+            };
+            match known.key.strip_prefix("app.") {
+                Some(key) => app.push((key, known.name, value)),
+                None => environment.settings.push(Setting {
+                    key: known.key,
+                    variable: known.name.to_owned(),
+                    value,
+                }),
+            }
+        }
+        for (name, key, form) in OWN_NAMES {
+            let Some(text) = variables.get(*name) else {
+                continue;
+            };
+            environment.used.push(Used {
+                name: (*name).to_owned(),
+                key: Some(key),
+            });
+            if let Some(value) = read(name, key, *form, text)? {
+                environment.settings.push(Setting {
+                    key,
+                    variable: (*name).to_owned(),
+                    value,
+                });
+            }
+        }
+        environment.look_for_unknown(variables)?;
+        environment.app = define_app(&app)?;
+        Ok(environment)
+    }
+
+    fn look_for_unknown(&mut self, variables: &HashMap<String, String>) -> Result<(), ConfigError> {
+        let mut names: Vec<&String> = variables.keys().collect();
+        names.sort();
+        for name in names {
+            if self.used.iter().any(|used| used.name == *name) {
+                continue;
+            }
+            if name.starts_with("FANFARE_") {
+                return Err(ConfigError::UnknownVariable {
+                    name: name.clone(),
+                    expected: nearest(name),
+                });
+            }
+            if FOREIGN_PREFIXES
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+            {
+                self.used.push(Used {
+                    name: name.clone(),
+                    key: None,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that the file has apps of its own.
+    pub(super) fn app_is_ignored(&mut self) {
+        for used in &mut self.used {
+            if used.key.is_some_and(|key| key.starts_with("app.")) {
+                used.key = None;
+            }
+        }
+    }
+}
+
+fn read(name: &str, key: &str, form: Form, text: &str) -> Result<Option<Value>, ConfigError> {
+    form.read(text)
+        .map_err(|expected| ConfigError::bad_value(key, text, &expected, Some(name)))
+}
+
+/// Half of a key pair would leave the other half at what everybody knows.
+fn define_app(settings: &[(&'static str, &str, Value)]) -> Result<Option<AppConfig>, ConfigError> {
+    let has = |wanted: &str| settings.iter().any(|(key, ..)| *key == wanted);
+    if has("key") != has("secret") {
+        let (missing, expected) = if has("key") {
+            (
+                "secret",
+                "PUSHER_APP_SECRET beside the key of the environment",
+            )
+        } else {
+            ("key", "PUSHER_APP_KEY beside the secret of the environment")
+        };
+        return Err(ConfigError::Missing {
+            key: format!("app.{missing}"),
+            expected: expected.to_owned(),
+        });
+    }
+    if settings.is_empty() {
+        return Ok(None);
+    }
+    let values = settings.iter().map(|(key, _, value)| (*key, value.clone()));
+    let app = AppConfig::from_settings(values).map_err(|error| {
+        let path = error.path.join(".");
+        let setting = settings.iter().rev().find(|(key, ..)| *key == path);
+        let value = setting
+            .and_then(|(.., value)| toml::Value::try_from(value).ok())
+            .map_or_else(String::new, |value| value.to_string());
+        let expected = error.kind.to_string();
+        let variable = setting.map(|(_, name, _)| *name);
+        ConfigError::bad_value(&format!("app.{path}"), &value, &expected, variable)
+    })?;
+    Ok(Some(app))
+}
+
+/// Our names that share the longest beginning with `name`, or all of them.
+fn nearest(name: &str) -> String {
+    let shared = |own: &str| {
+        own.bytes()
+            .zip(name.bytes())
+            .take_while(|(one, other)| one == other)
+            .count()
+    };
+    let longest = OWN_NAMES
+        .iter()
+        .map(|(own, ..)| shared(own))
+        .max()
+        .unwrap_or(0);
+    let names: Vec<&str> = OWN_NAMES
+        .iter()
+        .map(|(own, ..)| *own)
+        .filter(|own| shared(own) == longest)
+        .collect();
+    format!("did you mean {}?", names.join(" or "))
+}
+
+#[cfg(test)]
+mod tests {
+    use fanfare_protocol::Limits;
+
+    use super::*;
+
+    #[test]
+    fn limits_of_foreign_names_exist() {
+        let limits = toml::Value::try_from(Limits {
+            connections: Some(1),
+            ..Limits::default()
+        })
+        .unwrap();
+        for known in FOREIGN_NAMES {
+            if let Some(name) = known.key.strip_prefix("app.limits.") {
+                assert!(limits.get(name).is_some(), "{}", known.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The configuration: what an operator may set, and where it comes from.
+//!
+//! Flags come before the environment, the environment before the file, the file
+//! before the defaults. Everything is read and checked once, before the server
+//! starts; an unknown key or a bad value is an error that names the key, the
+//! value and what is expected. Secrets are masked wherever they are shown.
+
+mod app;
+mod connection;
+mod environment;
+mod error;
+mod log;
+mod seconds;
+mod server;
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+
+use figment::Figment;
+use figment::providers::Serialized;
+use serde::{Deserialize, Serialize};
+
+pub use self::app::{AppConfig, KeyConfig, Secret};
+pub use self::connection::ConnectionConfig;
+use self::environment::Environment;
+pub use self::environment::{FOREIGN_NAMES, ForeignName, Form, OWN_NAMES, Used};
+pub use self::error::ConfigError;
+pub use self::log::{LogConfig, LogFormat};
+pub use self::server::{ServerConfig, TlsConfig};
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Ports, certificates, start and stop.
+    pub server: ServerConfig,
+    /// Patience and bounds for one client.
+    pub connection: ConnectionConfig,
+    /// What is logged, and how.
+    pub log: LogConfig,
+    /// The tenants.
+    pub apps: Vec<AppConfig>,
+}
+
+/// Where a configuration is read from. The environment is passed in, so that
+/// nothing else ever reads it.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file, if one was named; it must exist then.
+    pub file: Option<PathBuf>,
+    /// The variables of the environment.
+    pub variables: HashMap<String, String>,
+    /// Flags of the command line, each with the key that it sets.
+    pub flags: Vec<(&'static str, String)>,
+}
+
+/// A configuration, and what of the environment went into it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration, checked.
+    pub config: Config,
+    /// Variables that were found, and whether they mean something.
+    pub variables: Vec<Used>,
+    /// Whether the app with the credentials that everybody knows is served.
+    pub has_default_app: bool,
+}
+
+impl Config {
+    /// Reads and checks the configuration.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with key, value and what is expected.
+    pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
+        let mut figment = Figment::new();
+        let mut origins = HashMap::new();
+        if let Some(path) = &sources.file {
+            figment = figment.merge(Serialized::globals(read_file(path)?));
+        }
+        let mut environment = Environment::read(&sources.variables)?;
+        for setting in environment.settings.drain(..) {
+            origins.insert(setting.key, setting.variable.clone());
+            figment = figment.merge((setting.key, setting.value));
+        }
+        for (key, text) in &sources.flags {
+            let flag = format!("--{}", flag_name(key));
+            let value = Form::of(key)
+                .read(text)
+                .map_err(|expected| ConfigError::bad_value(key, text, &expected, Some(&flag)))?;
+            if let Some(value) = value {
+                figment = figment.merge((*key, value));
+            }
+            origins.insert(*key, flag);
+        }
+        let mut config: Self = figment
+            .extract()
+            .map_err(|error| ConfigError::from_figment(&error, &figment, &origins))?;
+        let mut has_default_app = false;
+        if config.apps.is_empty() {
+            let app = match environment.app.take() {
+                Some(app) => app,
+                None => AppConfig::default_app(),
+            };
+            has_default_app = app.has_default_credentials();
+            config.apps.push(app);
+        } else {
+            environment.app_is_ignored();
+        }
+        config.check()?;
+        Ok(Loaded {
+            config,
+            variables: environment.used,
+            has_default_app,
+        })
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        self.server.check()?;
+        self.connection.check()?;
+        self.log.check()?;
+        let mut ids = HashSet::new();
+        let mut keys = HashSet::new();
+        for (index, app) in self.apps.iter().enumerate() {
+            app.check(index)?;
+            if !ids.insert(app.id.as_str()) {
+                let key = format!("apps[{index}].id");
+                return Err(ConfigError::bad_value(
+                    &key,
+                    &app.id,
+                    "an id that no other app has",
+                    None,
+                ));
+            }
+            for pair in app.pairs() {
+                if !keys.insert(pair.key.clone()) {
+                    let key = format!("apps[{index}].key");
+                    return Err(ConfigError::bad_value(
+                        &key,
+                        &pair.key,
+                        "a key that no other app and no other pair has",
+                        None,
+                    ));
+                }
+            }
+        }
+        let is_known = self.apps.iter().any(AppConfig::has_default_credentials);
+        if is_known && !self.server.host.is_loopback() {
+            return Err(ConfigError::DefaultCredentials {
+                host: self.server.host,
+            });
+        }
+        Ok(())
+    }
+
+    /// The configuration as a TOML file, secrets masked.
+    ///
+    /// # Errors
+    /// A path that is not UTF-8.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string_pretty(self)
+    }
+}
+
+/// `server.metrics_port` is `--metrics-port`.
+fn flag_name(key: &str) -> String {
+    key.rsplit('.').next().unwrap_or(key).replace('_', "-")
+}
+
+fn read_file(path: &std::path::Path) -> Result<toml::Table, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::UnreadableFile {
+        path: path.to_owned(),
+        source,
+    })?;
+    text.parse().map_err(|source| ConfigError::Syntax {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })
+}
+
+#[cfg(test)]
+mod tests;

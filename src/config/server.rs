@@ -1,0 +1,84 @@
+//! `[server]`: ports, certificates, start and stop.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::ConfigError;
+use super::seconds;
+
+/// Ports, certificates, start and stop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Address for clients and back ends. Default 127.0.0.1.
+    pub host: IpAddr,
+    /// Port for clients and back ends; 0 takes any free one. Default 6001.
+    pub port: u16,
+    /// Address for metrics and health. Default 127.0.0.1.
+    pub metrics_host: IpAddr,
+    /// Port for metrics and health; 0 takes any free one. Default 9601.
+    pub metrics_port: u16,
+    /// Connections that this node takes; absent: as many as the limit of open
+    /// files allows. Further ones are refused with 4100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<usize>,
+    /// Seconds over which clients are sent away at shutdown. Default 10.
+    #[serde(with = "seconds")]
+    pub shutdown_grace: Duration,
+    /// Addresses of proxies whose `X-Forwarded-Proto` is believed. Default none.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Certificate and key; absent: plain connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsConfig>,
+}
+
+/// PEM files; read again at SIGHUP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// Certificate chain, the server's own first.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 6001,
+            metrics_host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            metrics_port: 9601,
+            max_connections: None,
+            shutdown_grace: Duration::from_secs(10),
+            trusted_proxies: Vec::new(),
+            tls: None,
+        }
+    }
+}
+
+impl ServerConfig {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if self.max_connections == Some(0) {
+            return Err(ConfigError::bad_value(
+                "server.max_connections",
+                "0",
+                "a whole number above 0, or nothing for as many as possible",
+                None,
+            ));
+        }
+        if self.port != 0 && self.port == self.metrics_port && self.host == self.metrics_host {
+            return Err(ConfigError::bad_value(
+                "server.metrics_port",
+                &self.metrics_port.to_string(),
+                "another port than server.port",
+                None,
+            ));
+        }
+        Ok(())
+    }
+}
