@@ -290,8 +290,6 @@ fn channels(
     limits: &Limits,
 ) -> Result<Vec<ChannelName>, BodyError> {
     let listed: Vec<&RawValue> = match channels {
-        // A single name under `channels` is taken for what is meant.
-        Some(raw) if raw.get().starts_with('"') => vec![raw],
         Some(raw) => serde_json::from_str(raw.get()).map_err(|_| BodyError::ChannelsNotStrings)?,
         None => Vec::new(),
     };
@@ -408,6 +406,10 @@ mod tests {
                 BodyError::NoChannel,
             ),
             (
+                r#"{"name":"e","data":"","channels":"a"}"#,
+                BodyError::ChannelsNotStrings,
+            ),
+            (
                 r#"{"name":"e","data":"","channels":{}}"#,
                 BodyError::ChannelsNotStrings,
             ),
@@ -433,18 +435,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_single_name_under_channels_is_taken() {
-        assert_eq!(
-            parse(r#"{"name":"e","data":"","channels":"a"}"#)
-                .unwrap()
-                .channels
-                .len(),
-            1
-        );
-    }
-
-    /// Checklist 96 and 155.
     #[test]
     fn a_batch_is_good_as_a_whole_or_not_at_all() {
         let limits = Limits::default();

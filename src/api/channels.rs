@@ -62,8 +62,10 @@ impl Api {
         let occupied = self.hub.engine().channels(&local, prefix).await?;
         let channels = occupied
             .into_iter()
-            // Users' own channels are no channels of the app (checklist 121).
-            .filter(|occupancy| occupancy.channel.kind() != ChannelKind::ServerToUser)
+            // Users' own channels are listed only for those who ask for them.
+            .filter(|occupancy| {
+                prefix.starts_with('#') || occupancy.channel.kind() != ChannelKind::ServerToUser
+            })
             .map(|occupancy| {
                 let info = ChannelInfo {
                     user_count: attributes.user_count.then_some(occupancy.users),

@@ -63,6 +63,9 @@ impl Drain {
 
     /// Takes the next steps out of the queue, or hands the subscribers back.
     fn next_step(&mut self) {
+        // The batch has reached everybody who was here; who comes now is not
+        // among them.
+        self.next_peer = usize::MAX;
         match self.ops.pop_front() {
             Some(publish @ Op::Publish { .. }) => {
                 self.ops.push_front(publish);
@@ -95,7 +98,6 @@ impl Drain {
             .fetch_add(self.delivered as u64, Ordering::Relaxed);
         self.delivered = 0;
         self.batch = Batch::default();
-        self.next_peer = usize::MAX;
         let peers = std::mem::take(&mut self.peers);
         match self.app.hand_back(&self.channel, peers) {
             Some(work) => {

@@ -512,4 +512,15 @@ mod tests {
         assert_eq!(query_value(query, "version").as_deref(), Some("2.2.0 rc1"));
         assert_eq!(query_value(query, "proto"), None);
     }
+
+    fn size_of_future<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// 20,000 idle connections keep 20,000 of these.
+    #[test]
+    fn the_task_of_a_connection_is_small() {
+        let size = size_of_future(WebSockets::serve);
+        assert!(size <= 1_024, "{size} bytes");
+    }
 }

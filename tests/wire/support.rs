@@ -3,11 +3,13 @@
 //! Every wait is bounded and tells what did not come.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use fanfare::config::{AppConfig, Config};
 use fanfare::server::Server;
+use fanfare::transport::Certificates;
 use fanfare_protocol::{AppKey, AppSecret, SocketId, auth, request};
 use http_body_util::{BodyExt, Full};
 use hyper::{HeaderMap, Request, StatusCode};
@@ -42,6 +44,7 @@ pub(crate) fn target() -> String {
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) metrics_address: SocketAddr,
+    certificates: Option<Arc<Certificates>>,
     stop: CancellationToken,
     running: Option<JoinHandle<anyhow::Result<()>>>,
 }
@@ -64,6 +67,7 @@ impl TestServer {
         Self {
             address: server.address(),
             metrics_address: server.metrics_address(),
+            certificates: server.certificates(),
             running: Some(tokio::spawn(server.run(stop.clone()))),
             stop,
         }
@@ -74,6 +78,11 @@ impl TestServer {
         Self::with(|config| change(&mut config.apps[0])).await
     }
 
+    /// The certificates, to be read again.
+    pub(crate) fn certificates(&self) -> Option<&Certificates> {
+        self.certificates.as_deref()
+    }
+
     /// Begins to shut down.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
@@ -82,7 +91,10 @@ impl TestServer {
     /// Waits until the server has ended by itself.
     pub(crate) async fn ended(&mut self) {
         let running = self.running.take().unwrap();
-        soon("the end of the server", running).await.unwrap().unwrap();
+        soon("the end of the server", running)
+            .await
+            .unwrap()
+            .unwrap();
     }
 
     /// A connection that is up, as a pusher-js 8 page has it.
@@ -290,11 +302,16 @@ pub(crate) struct Client<S = TcpStream> {
 }
 
 impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Client<S> {
-    pub(crate) async fn upgrade(mut stream: S, target: &str, headers: &str) -> (Self, String) {
+    pub(crate) async fn upgrade(stream: S, target: &str, headers: &str) -> (Self, String) {
         let request = format!(
             "GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"
         );
-        stream.write_all(request.as_bytes()).await.unwrap();
+        Self::from_packet(stream, request.as_bytes()).await
+    }
+
+    /// Sends an upgrade request as it stands, and reads the head of the answer.
+    pub(crate) async fn from_packet(mut stream: S, packet: &[u8]) -> (Self, String) {
+        stream.write_all(packet).await.unwrap();
         let mut client = Self {
             stream,
             received: Vec::new(),
@@ -352,11 +369,13 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Client<S> {
 
     /// Whether anything more came before the end of the stream.
     async fn read_more(&mut self) -> bool {
-        let mut buffer = [0; 4_096];
-        let read = soon("bytes from the server", self.stream.read(&mut buffer)).await;
+        let read = soon(
+            "bytes from the server",
+            self.stream.read_buf(&mut self.received),
+        )
+        .await;
         // A connection that was reset has ended as well.
         let length = read.unwrap_or(0);
-        self.received.extend_from_slice(&buffer[..length]);
         length > 0
     }
 
@@ -430,7 +449,8 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Client<S> {
 
     /// Asks for a pong and expects it next: nothing else was on its way.
     pub(crate) async fn receives_nothing_before_pong(&mut self) {
-        self.send(&json!({"event": "pusher:ping", "data": {}})).await;
+        self.send(&json!({"event": "pusher:ping", "data": {}}))
+            .await;
         assert_eq!(
             self.next().await,
             json!({"event": "pusher:pong", "data": "{}"})
@@ -571,8 +591,14 @@ fn take_frame(received: &mut Vec<u8>) -> Option<Frame> {
 fn check_shape(message: &Value) {
     let members = message.as_object().expect("a message is an object");
     assert!(members["event"].is_string(), "{message}");
-    assert!(members.get("channel").is_none_or(Value::is_string), "{message}");
-    assert!(members.get("user_id").is_none_or(Value::is_string), "{message}");
+    assert!(
+        members.get("channel").is_none_or(Value::is_string),
+        "{message}"
+    );
+    assert!(
+        members.get("user_id").is_none_or(Value::is_string),
+        "{message}"
+    );
     if members["event"] == "pusher:error" {
         let data = &members["data"];
         assert!(data["message"].is_string(), "{message}");

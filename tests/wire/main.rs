@@ -1,0 +1,21 @@
+//! What goes over the wire, one file per subject. The numbers in the comments
+//! are those of the checklist in docs/protocol.md.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+mod api;
+mod api_authentication;
+mod cache;
+mod channels;
+mod client_events;
+mod connection;
+mod delivery;
+mod framing;
+mod liveness;
+mod ops;
+mod presence;
+mod private;
+mod subscription_count;
+mod tls;
+mod users;

@@ -1,0 +1,70 @@
+//! Health, metrics and usage.
+
+use super::support::TestServer;
+
+#[tokio::test]
+async fn probes_answer_on_both_ports() {
+    let server = TestServer::start().await;
+    for path in ["/", "/up", "/health", "/ready", "/accept-traffic"] {
+        let ops = server.ops(path).await;
+        let client = server.http("GET", path, "").await;
+
+        assert_eq!((ops.status, ops.body.as_str()), (200, "OK\n"), "{path}");
+        assert_eq!(
+            (client.status, client.body.as_str()),
+            (200, "OK\n"),
+            "{path}"
+        );
+    }
+    assert_eq!(server.ops("/elsewhere").await.status, 404);
+    // Operators' figures are not for clients.
+    assert_eq!(server.http("GET", "/metrics", "").await.status, 404);
+}
+
+#[tokio::test]
+async fn metrics_count_what_happened() {
+    let server = TestServer::start().await;
+    let mut client = server.subscriber("news").await;
+    client.subscribe_private("private-x").await;
+    client
+        .send(&serde_json::json!({"event": "client-x", "channel": "private-x", "data": "1"}))
+        .await;
+    server.trigger("news", "e", "1").await;
+    assert_eq!(client.next().await["event"], "e");
+
+    let metrics = server.ops("/metrics").await;
+
+    assert_eq!(
+        metrics.headers["content-type"],
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
+    for line in [
+        "fanfare_connections{app_id=\"app-id\"} 1",
+        "fanfare_connections_opened_total{app_id=\"app-id\"} 1",
+        "fanfare_channels{app_id=\"app-id\"} 2",
+        "fanfare_messages_received_total{app_id=\"app-id\"} 3",
+        "fanfare_api_events_total{app_id=\"app-id\"} 1",
+        "fanfare_client_events_total{app_id=\"app-id\"} 1",
+        "fanfare_slow_readers_total 0",
+        "fanfare_draining 0",
+    ] {
+        assert!(
+            metrics.body.lines().any(|found| found == line),
+            "{line}: {}",
+            metrics.body
+        );
+    }
+    assert!(metrics.body.contains("\nprocess_resident_memory_bytes "));
+}
+
+#[tokio::test]
+async fn usage_tells_of_memory() {
+    let server = TestServer::start().await;
+
+    let usage = server.ops("/usage").await.json();
+
+    let memory = &usage["memory"];
+    assert!(memory["used"].as_u64().unwrap() > 1_000_000);
+    assert!(memory["total"].as_u64() > memory["used"].as_u64());
+    assert!(memory["percent"].as_f64().unwrap() > 0.0);
+}
