@@ -21,8 +21,7 @@ impl CheckConfig {
         if !loaded.variables.is_empty() {
             text.push_str("\n# Variables of the environment:\n");
             for variable in &loaded.variables {
-                let effect = variable.key.unwrap_or("nothing (ignored)");
-                text.push_str(&format!("#   {} sets {effect}\n", variable.name));
+                text.push_str(&format!("#   {} {}\n", variable.name, variable.effect));
             }
         }
         output::line(text.trim_end())?;

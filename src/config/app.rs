@@ -15,6 +15,9 @@ const DEFAULT_ID: &str = "app-id";
 const DEFAULT_KEY: &str = "app-key";
 const DEFAULT_SECRET: &str = "app-secret";
 
+/// What stands in the place of a secret.
+pub(super) const MASK: &str = "..";
+
 /// One app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -95,13 +98,13 @@ impl From<&str> for Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("..")
+        f.write_str(MASK)
     }
 }
 
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("..")
+        serializer.serialize_str(MASK)
     }
 }
 
@@ -184,9 +187,11 @@ impl AppConfig {
                 "letters, digits, dots, - and _ (digits alone suit every SDK)",
             ));
         }
-        let missing = |name: &str| ConfigError::Missing {
-            key: format!("apps[{index}].{name}"),
-            expected: "key and secret, or keys = [{ key = \"…\", secret = \"…\" }]".to_owned(),
+        let missing = |name: &str| {
+            ConfigError::missing(
+                format!("apps[{index}].{name}"),
+                "key and secret, or keys = [{ key = \"…\", secret = \"…\" }]",
+            )
         };
         if self.key.is_some() != self.secret.is_some() {
             return Err(missing(if self.key.is_some() { "secret" } else { "key" }));
@@ -201,6 +206,15 @@ impl AppConfig {
             }
             if pair.secret.reveal().is_empty() {
                 return Err(bad("secret", "", "a secret that is not empty"));
+            }
+        }
+        for origin in &self.allowed_origins {
+            if !is_origin(origin) {
+                return Err(bad(
+                    "allowed_origins",
+                    origin,
+                    "an origin as browsers send it, such as https://shop.example",
+                ));
             }
         }
         self.check_limits(&bad)
@@ -227,6 +241,11 @@ impl AppConfig {
                 "presence_user_info_bytes",
                 limits.presence_user_info_bytes,
                 1..=16 << 10,
+            ),
+            (
+                "client_events_per_second",
+                limits.client_events_per_second as usize,
+                1..=1_000_000,
             ),
             ("watchlist_ids", limits.watchlist_ids, 1..=10_000),
             ("cache_seconds", limits.cache_seconds as usize, 1..=86_400),
@@ -276,11 +295,20 @@ impl AppConfig {
     }
 }
 
-/// Ids and keys stand in URL paths, escaped by some clients and not by others.
+/// Whether `text` is an origin: no path, no slash at the end.
+fn is_origin(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(scheme, host)| {
+        !scheme.is_empty() && !host.is_empty() && !host.contains(['/', '?', '#', ' '])
+    })
+}
+
+/// Ids and keys stand in URL paths, escaped by some clients and not by others;
+/// dots alone would be steps in the path.
 fn is_path_segment(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 128
         && text
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        && !text.bytes().all(|byte| byte == b'.')
 }

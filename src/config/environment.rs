@@ -3,6 +3,7 @@
 //! One table each; `fanfare check-config` prints what was found of them.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use figment::value::Value;
 
@@ -329,8 +330,50 @@ const FOREIGN_PREFIXES: [&str; 3] = ["SOKETI_", "REVERB_", "PUSHER_"];
 pub struct Used {
     /// Its name.
     pub name: String,
-    /// The key that it sets; `None` if it means nothing here.
-    pub key: Option<&'static str>,
+    /// What became of it.
+    pub effect: Effect,
+}
+
+/// What became of a variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It sets this key.
+    Sets(&'static str),
+    /// It would set `key`, but `by` goes before it.
+    Overruled {
+        /// The key.
+        key: &'static str,
+        /// Another variable, a flag or the file.
+        by: String,
+    },
+    /// It means nothing here, for this reason.
+    Ignored(&'static str),
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sets(key) => write!(f, "sets {key}"),
+            Self::Overruled { key, by } => write!(f, "is ignored: {by} sets {key}"),
+            Self::Ignored(reason) => write!(f, "is ignored: {reason}"),
+        }
+    }
+}
+
+/// Whether Kubernetes or Docker made a variable for a service that happens to be
+/// called as our prefix, such as `FANFARE_PORT_6001_TCP=tcp://10.0.0.1:6001`.
+fn is_service_link(name: &str, text: &str) -> bool {
+    let has_port = name.rsplit_once("_PORT_").is_some_and(|(_, rest)| {
+        let (port, protocol) = rest.split_once('_').unwrap_or((rest, ""));
+        port.parse::<u16>().is_ok()
+            && ["TCP", "UDP", "SCTP"]
+                .iter()
+                .any(|known| protocol.starts_with(known))
+    });
+    has_port
+        || name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || (name.ends_with("_PORT") && text.contains("://"))
 }
 
 /// What the environment sets.
@@ -358,10 +401,11 @@ impl Environment {
             let Some(text) = variables.get(known.name) else {
                 continue;
             };
-            environment.used.push(Used {
-                name: known.name.to_owned(),
-                key: Some(known.key),
-            });
+            // Laravel's `.env` files are full of names without a value.
+            if text.is_empty() || is_service_link(known.name, text) {
+                continue;
+            }
+            environment.note(known.name, known.key);
             let Some(value) = read(known.name, known.key, known.form, text)? else {
                 continue;
             };
@@ -378,10 +422,10 @@ impl Environment {
             let Some(text) = variables.get(*name) else {
                 continue;
             };
-            environment.used.push(Used {
-                name: (*name).to_owned(),
-                key: Some(key),
-            });
+            if is_service_link(name, text) {
+                continue;
+            }
+            environment.note(name, key);
             if let Some(value) = read(name, key, *form, text)? {
                 environment.settings.push(Setting {
                     key,
@@ -395,14 +439,46 @@ impl Environment {
         Ok(environment)
     }
 
+    /// Notes that the variable `name` sets `key`, before all that did so far.
+    fn note(&mut self, name: &str, key: &'static str) {
+        self.overrule(key, name);
+        self.used.push(Used {
+            name: name.to_owned(),
+            effect: Effect::Sets(key),
+        });
+    }
+
+    /// Notes that `by` goes before the variables that set `key` so far.
+    pub(super) fn overrule(&mut self, key: &str, by: &str) {
+        for used in &mut self.used {
+            if let Effect::Sets(set) = used.effect
+                && set == key
+            {
+                used.effect = Effect::Overruled {
+                    key: set,
+                    by: by.to_owned(),
+                };
+            }
+        }
+    }
+
+    /// The keys of the app that the environment defines, each with its variable.
+    pub(super) fn app_variables(&self) -> impl Iterator<Item = (&'static str, String)> {
+        self.used.iter().filter_map(|used| match used.effect {
+            Effect::Sets(key) => Some((key.strip_prefix("app.")?, used.name.clone())),
+            _ => None,
+        })
+    }
+
     fn look_for_unknown(&mut self, variables: &HashMap<String, String>) -> Result<(), ConfigError> {
-        let mut names: Vec<&String> = variables.keys().collect();
-        names.sort();
-        for name in names {
+        let mut sorted: Vec<(&String, &String)> = variables.iter().collect();
+        sorted.sort();
+        for (name, text) in sorted {
             if self.used.iter().any(|used| used.name == *name) {
                 continue;
             }
-            if name.starts_with("FANFARE_") {
+            let is_service_link = is_service_link(name, text);
+            if name.starts_with("FANFARE_") && !is_service_link {
                 return Err(ConfigError::UnknownVariable {
                     name: name.clone(),
                     expected: nearest(name),
@@ -412,9 +488,14 @@ impl Environment {
                 .iter()
                 .any(|prefix| name.starts_with(prefix))
             {
+                let is_known = FOREIGN_NAMES.iter().any(|known| known.name == name);
                 self.used.push(Used {
                     name: name.clone(),
-                    key: None,
+                    effect: Effect::Ignored(match (is_service_link, is_known) {
+                        (true, _) => "it describes a service, as Kubernetes and Docker set it",
+                        (false, true) => "it is empty",
+                        (false, false) => "it has no counterpart here",
+                    }),
                 });
             }
         }
@@ -424,8 +505,13 @@ impl Environment {
     /// Notes that the file has apps of its own.
     pub(super) fn app_is_ignored(&mut self) {
         for used in &mut self.used {
-            if used.key.is_some_and(|key| key.starts_with("app.")) {
-                used.key = None;
+            if let Effect::Sets(key) = used.effect
+                && key.starts_with("app.")
+            {
+                used.effect = Effect::Overruled {
+                    key,
+                    by: "[[apps]] of the file".to_owned(),
+                };
             }
         }
     }
@@ -448,10 +534,7 @@ fn define_app(settings: &[(&'static str, &str, Value)]) -> Result<Option<AppConf
         } else {
             ("key", "PUSHER_APP_KEY beside the secret of the environment")
         };
-        return Err(ConfigError::Missing {
-            key: format!("app.{missing}"),
-            expected: expected.to_owned(),
-        });
+        return Err(ConfigError::missing(format!("app.{missing}"), expected));
     }
     if settings.is_empty() {
         return Ok(None);

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use self::app::{AppConfig, KeyConfig, Secret};
 pub use self::connection::ConnectionConfig;
 use self::environment::Environment;
-pub use self::environment::{FOREIGN_NAMES, ForeignName, Form, OWN_NAMES, Used};
+pub use self::environment::{Effect, FOREIGN_NAMES, ForeignName, Form, OWN_NAMES, Used};
 pub use self::error::ConfigError;
 pub use self::log::{LogConfig, LogFormat};
 pub use self::server::{ServerConfig, TlsConfig};
@@ -59,7 +59,7 @@ pub struct Sources {
 pub struct Loaded {
     /// The configuration, checked.
     pub config: Config,
-    /// Variables that were found, and whether they mean something.
+    /// Variables that were found, and what became of them.
     pub variables: Vec<Used>,
     /// Whether the app with the credentials that everybody knows is served.
     pub has_default_app: bool,
@@ -72,13 +72,13 @@ impl Config {
     /// The first thing that is wrong, with key, value and what is expected.
     pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         let mut figment = Figment::new();
-        let mut origins = HashMap::new();
+        let mut origins: HashMap<String, String> = HashMap::new();
         if let Some(path) = &sources.file {
             figment = figment.merge(Serialized::globals(read_file(path)?));
         }
         let mut environment = Environment::read(&sources.variables)?;
         for setting in environment.settings.drain(..) {
-            origins.insert(setting.key, setting.variable.clone());
+            origins.insert(setting.key.to_owned(), setting.variable);
             figment = figment.merge((setting.key, setting.value));
         }
         for (key, text) in &sources.flags {
@@ -89,15 +89,23 @@ impl Config {
             if let Some(value) = value {
                 figment = figment.merge((*key, value));
             }
-            origins.insert(*key, flag);
+            environment.overrule(key, &flag);
+            origins.insert((*key).to_owned(), flag);
         }
-        let mut config: Self = figment
-            .extract()
-            .map_err(|error| ConfigError::from_figment(&error, &figment, &origins))?;
+        let file = sources.file.as_ref().map(|path| path.display().to_string());
+        let mut config: Self = figment.extract().map_err(|error| {
+            ConfigError::from_figment(&error, &figment)
+                .located(|key| origins.get(key).cloned().or(file.clone()))
+        })?;
         let mut has_default_app = false;
         if config.apps.is_empty() {
             let app = match environment.app.take() {
-                Some(app) => app,
+                Some(app) => {
+                    for (key, variable) in environment.app_variables() {
+                        origins.insert(format!("apps[0].{key}"), variable);
+                    }
+                    app
+                }
                 None => AppConfig::default_app(),
             };
             has_default_app = app.has_default_credentials();
@@ -105,7 +113,12 @@ impl Config {
         } else {
             environment.app_is_ignored();
         }
-        config.check()?;
+        config.check().map_err(|error| {
+            error.located(|key| {
+                let is_in_file = key.starts_with("apps[") || figment.contains(key);
+                origins.get(key).cloned().or(file.filter(|_| is_in_file))
+            })
+        })?;
         Ok(Loaded {
             config,
             variables: environment.used,
@@ -143,7 +156,7 @@ impl Config {
             }
         }
         let is_known = self.apps.iter().any(AppConfig::has_default_credentials);
-        if is_known && !self.server.host.is_loopback() {
+        if is_known && !self.server.host.to_canonical().is_loopback() {
             return Err(ConfigError::DefaultCredentials {
                 host: self.server.host,
             });
@@ -170,10 +183,8 @@ fn read_file(path: &std::path::Path) -> Result<toml::Table, ConfigError> {
         path: path.to_owned(),
         source,
     })?;
-    text.parse().map_err(|source| ConfigError::Syntax {
-        path: path.to_owned(),
-        source: Box::new(source),
-    })
+    text.parse()
+        .map_err(|error| ConfigError::syntax(path, &text, &error))
 }
 
 #[cfg(test)]

@@ -71,13 +71,30 @@ impl ServerConfig {
                 None,
             ));
         }
-        if self.port != 0 && self.port == self.metrics_port && self.host == self.metrics_host {
+        let share_an_address = self.host == self.metrics_host
+            || self.host.is_unspecified()
+            || self.metrics_host.is_unspecified();
+        if self.port != 0 && self.port == self.metrics_port && share_an_address {
             return Err(ConfigError::bad_value(
                 "server.metrics_port",
                 &self.metrics_port.to_string(),
                 "another port than server.port",
                 None,
             ));
+        }
+        let Some(tls) = &self.tls else {
+            return Ok(());
+        };
+        for (key, path) in [("server.tls.cert", &tls.cert), ("server.tls.key", &tls.key)] {
+            // Reading, because a directory can be opened.
+            if let Err(error) = std::fs::read(path) {
+                return Err(ConfigError::bad_value(
+                    key,
+                    &path.to_string_lossy(),
+                    &format!("a PEM file that can be read ({error})"),
+                    None,
+                ));
+            }
         }
         Ok(())
     }

@@ -4,10 +4,13 @@ use super::*;
 
 fn load(file: &str, variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("fanfare.toml");
-    std::fs::write(&path, file).unwrap();
+    load_from(&directory.path().join("fanfare.toml"), file, variables)
+}
+
+fn load_from(path: &Path, file: &str, variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+    std::fs::write(path, file).unwrap();
     Config::load(&Sources {
-        file: Some(path),
+        file: Some(path.to_owned()),
         variables: variables
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -16,8 +19,14 @@ fn load(file: &str, variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
     })
 }
 
+/// The error's text, in which the file is called FILE.
 fn error(file: &str, variables: &[(&str, &str)]) -> String {
-    load(file, variables).unwrap_err().to_string()
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("fanfare.toml");
+    let error = load_from(&path, file, variables).unwrap_err();
+    error
+        .to_string()
+        .replace(&path.display().to_string(), "FILE")
 }
 
 #[test]
@@ -106,10 +115,65 @@ fn names_that_people_already_have_define_the_app() {
     assert_eq!(app.limits.event_data_bytes, 20_480);
     assert_eq!(app.limits.connections, None);
     assert_eq!(loaded.config.server.shutdown_grace.as_secs(), 3);
-    assert!(loaded.variables.contains(&Used {
-        name: "SOKETI_QUEUE_DRIVER".to_owned(),
-        key: None
-    }));
+}
+
+#[test]
+fn what_became_of_each_variable_is_told() {
+    let loaded = load(
+        "",
+        &[
+            ("PUSHER_APP_KEY", "k"),
+            ("PUSHER_APP_SECRET", "s"),
+            ("PUSHER_KEY", "other"),
+            ("REVERB_APP_KEY", ""),
+            ("SOKETI_PORT", "6002"),
+            ("FANFARE_SERVER_PORT", "6003"),
+            ("SOKETI_QUEUE_DRIVER", "sync"),
+            ("SOKETI_METRICS_HOST", "127.0.0.1"),
+            ("HOME", "/root"),
+        ],
+    )
+    .unwrap();
+
+    let mut told: Vec<String> = loaded
+        .variables
+        .iter()
+        .map(|used| format!("{} {}", used.name, used.effect))
+        .collect();
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            "FANFARE_SERVER_PORT sets server.port",
+            "PUSHER_APP_KEY sets app.key",
+            "PUSHER_APP_SECRET sets app.secret",
+            "PUSHER_KEY is ignored: PUSHER_APP_KEY sets app.key",
+            "REVERB_APP_KEY is ignored: it is empty",
+            "SOKETI_METRICS_HOST sets server.metrics_host",
+            "SOKETI_PORT is ignored: FANFARE_SERVER_PORT sets server.port",
+            "SOKETI_QUEUE_DRIVER is ignored: it has no counterpart here",
+        ]
+    );
+}
+
+/// A pod beside a service called `fanfare` has them.
+#[test]
+fn variables_that_describe_a_service_are_no_settings() {
+    let loaded = load(
+        "",
+        &[
+            ("FANFARE_SERVICE_HOST", "10.0.0.1"),
+            ("FANFARE_SERVICE_PORT_WS", "6001"),
+            ("FANFARE_PORT", "tcp://10.0.0.1:6001"),
+            ("FANFARE_PORT_6001_TCP", "tcp://10.0.0.1:6001"),
+            ("FANFARE_PORT_6001_TCP_ADDR", "10.0.0.1"),
+            ("FANFARE_SERVER_PORT", "tcp://10.0.0.1:6001"),
+            ("SOKETI_PORT", "tcp://10.0.0.1:6001"),
+        ],
+    )
+    .unwrap();
+
+    assert_eq!(loaded.config.server.port, 6001);
 }
 
 #[test]
@@ -119,54 +183,79 @@ fn what_is_wrong_is_named_with_key_value_and_expectation() {
         (
             "[server]\nprot = 1",
             &[][..],
-            "unknown key server.prot; expected one of: host, port,",
+            "unknown key server.prot (set by FILE); expected one of: host, port,",
         ),
         (
             "[sever]\n",
             &[],
-            "unknown key sever; expected one of: server, connection, log, apps",
+            "unknown key sever (set by FILE); expected one of: server, connection, log, apps",
         ),
         (
             "[server]\nport = 70000",
             &[],
-            "server.port = 70000 is not valid: expected",
+            "server.port = 70000 (set by FILE) is not valid: expected a whole number from 0 to 65535",
         ),
         (
             "[server]\nport = \"x\"",
             &[],
-            "server.port = \"x\" is not valid: expected u16",
+            "server.port = \"x\" (set by FILE) is not valid: expected a whole number from 0 to 65535",
+        ),
+        (
+            "[server]\nhost = \"localhost\"",
+            &[],
+            "server.host = \"localhost\" (set by FILE) is not valid: expected an IP address such as",
+        ),
+        (
+            "[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"x\"]",
+            &[],
+            "server.trusted_proxies[1] = \"x\" (set by FILE) is not valid: expected a network such as",
+        ),
+        (
+            "[server]\nhost = \"::\"\nmetrics_port = 6001",
+            &[],
+            "server.metrics_port = \"6001\" (set by FILE) is not valid: expected another port",
+        ),
+        (
+            "[server]\ntls = { cert = \"/nowhere/a.pem\", key = \"/nowhere/b.pem\" }",
+            &[],
+            "server.tls.cert = \"/nowhere/a.pem\" (set by FILE) is not valid: expected a PEM file that can be read (No such file",
+        ),
+        (
+            "",
+            &[("PUSHER_APP_ID", "a/b")],
+            "apps[0].id = \"a/b\" (set by PUSHER_APP_ID) is not valid: expected letters",
         ),
         (
             "[connection]\nping_after = 0",
             &[],
-            "connection.ping_after = 0 is not valid: expected a number of seconds",
+            "connection.ping_after = 0 (set by FILE) is not valid: expected a number of seconds",
         ),
         (
             "[connection]\nping_after = nan",
             &[],
-            "connection.ping_after = nan is not valid: expected a number of seconds",
+            "connection.ping_after = nan (set by FILE) is not valid: expected a number of seconds",
         ),
         (
             "[connection]\nping_after = -1",
             &[],
-            "connection.ping_after = -1 is not valid: expected a number of seconds",
+            "connection.ping_after = -1 (set by FILE) is not valid: expected a number of seconds",
         ),
         (
             "[connection]\noutbox_bytes = 1",
             &[],
-            "connection.outbox_bytes = \"1\" is not valid: expected a number of bytes from 16384",
+            "connection.outbox_bytes = \"1\" (set by FILE) is not valid: expected a number of bytes from 16384",
         ),
         (
             "[log]\nlevel = \"loud\"",
             &[],
-            "log.level = \"loud\" is not valid: expected error, warn",
+            "log.level = \"loud\" (set by FILE) is not valid: expected error, warn",
         ),
         (
             "[log]\nformat = \"xml\"",
             &[],
-            "log.format = \"xml\" is not valid: expected one of: auto, text, json",
+            "log.format = \"xml\" (set by FILE) is not valid: expected one of: auto, text, json",
         ),
-        ("[server", &[], "fanfare.toml is not TOML"),
+        ("\n[server", &[], "FILE is not TOML: line 2, column "),
         (
             "",
             &[("FANFARE_SERVER_PORT", "abc")],
@@ -195,34 +284,57 @@ fn what_is_wrong_is_named_with_key_value_and_expectation() {
         (
             "[[apps]]\nid = \"1\"\nkey = \"k\"",
             &[],
-            "apps[0].secret is missing",
+            "apps[0].secret is missing in FILE: expected key and secret",
         ),
-        ("[[apps]]\nid = \"1\"", &[], "apps[0].key is missing"),
-        ("[[apps]]\nkey = \"k\"", &[], "apps[0].id is missing"),
+        (
+            "[[apps]]\nid = \"1\"",
+            &[],
+            "apps[0].key is missing in FILE",
+        ),
+        (
+            "[[apps]]\nkey = \"k\"",
+            &[],
+            "apps[0].id is missing in FILE",
+        ),
         (
             "[[apps]]\nid = \"a/b\"\nkey = \"k\"\nsecret = \"s\"",
             &[],
-            "apps[0].id = \"a/b\" is not valid",
+            "apps[0].id = \"a/b\" (set by FILE) is not valid",
+        ),
+        (
+            "[[apps]]\nid = \"..\"\nkey = \"k\"\nsecret = \"s\"",
+            &[],
+            "apps[0].id = \"..\" (set by FILE) is not valid",
+        ),
+        (
+            &format!("{app}allowed_origins = [\"https://shop.example/\"]"),
+            &[],
+            "apps[0].allowed_origins = \"https://shop.example/\" (set by FILE) is not valid: expected an origin",
+        ),
+        (
+            &format!("{app}limits = {{ client_events_per_second = 0 }}"),
+            &[],
+            "apps[0].limits.client_events_per_second = \"0\" (set by FILE) is not valid",
         ),
         (
             &format!("{app}{app}"),
             &[],
-            "apps[1].id = \"1\" is not valid: expected an id that no other app has",
+            "apps[1].id = \"1\" (set by FILE) is not valid: expected an id that no other app has",
         ),
         (
             &format!("{app}limits = {{ presence_members = 0 }}"),
             &[],
-            "apps[0].limits.presence_members = \"0\" is not valid",
+            "apps[0].limits.presence_members = \"0\" (set by FILE) is not valid",
         ),
         (
             &format!("{app}limits = {{ members = 0 }}"),
             &[],
-            "unknown key apps[0].limits.members; expected one of: connections",
+            "unknown key apps[0].limits.members (set by FILE); expected one of: connections",
         ),
         (
             &format!("{app}colour = 1"),
             &[],
-            "unknown key apps[0].colour; expected one of: id, key",
+            "unknown key apps[0].colour (set by FILE); expected one of: id, key",
         ),
     ] {
         let error = error(file, variables);
@@ -250,9 +362,16 @@ fn secrets_are_never_shown() {
 
     assert!(!config.to_toml().unwrap().contains("precious"));
     assert!(!format!("{config:?}").contains("precious"));
-    let error = error(
-        "[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = [\"precious\"]\n",
-        &[],
-    );
-    assert!(!error.contains("precious"), "{error}");
+    for app in [
+        "key = \"k\"\nsecret = [\"precious\"]",
+        "key = \"k\"\nsecret = \"precious",
+        "keys = \"k:precious\"",
+        "keys = [\"k:precious\"]",
+        "keys = [{ key = \"k\", secret = [\"precious\"] }]",
+        "key = { secret = \"precious\" }",
+    ] {
+        let error = error(&format!("[[apps]]\nid = \"1\"\n{app}\n"), &[]);
+
+        assert!(!error.contains("precious"), "{error}");
+    }
 }
