@@ -11,9 +11,9 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Time for one request, from connecting to the last byte of the answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,6 +49,20 @@ pub struct Event<'a> {
     pub data: &'a str,
     /// Where it goes.
     pub channels: &'a [String],
+    /// The connection that does not get it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket_id: Option<&'a str>,
+}
+
+/// One event of a batch.
+#[derive(Clone, Debug, Serialize)]
+pub struct BatchEvent<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The text that reaches the clients.
+    pub data: &'a str,
+    /// Where it goes.
+    pub channel: &'a str,
     /// The connection that does not get it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub socket_id: Option<&'a str>,
@@ -127,18 +141,47 @@ impl ApiClient {
         Ok(())
     }
 
+    /// Publishes several events with one request. The server accepts all or none.
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses; nothing was published then.
+    pub async fn trigger_batch(&self, events: &[BatchEvent<'_>]) -> Result<(), ApiClientError> {
+        let body = serde_json::to_vec(&json!({ "batch": events })).expect("events are JSON");
+        self.call(Method::POST, "/batch_events", &[], body).await?;
+        Ok(())
+    }
+
+    /// One channel, with the attributes that `info` names.
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses.
+    pub async fn channel(&self, name: &str, info: &str) -> Result<Value, ApiClientError> {
+        let path = format!("/channels/{}", segment(name));
+        self.call(Method::GET, &path, &given(&[("info", info)]), Vec::new())
+            .await
+    }
+
+    /// The ids of the users on a presence channel.
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses.
+    pub async fn users(&self, channel: &str) -> Result<Vec<String>, ApiClientError> {
+        let path = format!("/channels/{}/users", segment(channel));
+        let answer = self.call(Method::GET, &path, &[], Vec::new()).await?;
+        let users = answer["users"].as_array().into_iter().flatten();
+        Ok(users
+            .filter_map(|user| user["id"].as_str())
+            .map(str::to_owned)
+            .collect())
+    }
+
     /// The occupied channels whose names start with `prefix`, with the attributes
     /// that `info` names.
     ///
     /// # Errors
     /// The server cannot be reached or refuses.
     pub async fn channels(&self, prefix: &str, info: &str) -> Result<Value, ApiClientError> {
-        let mut parameters = Vec::new();
-        for (name, value) in [("filter_by_prefix", prefix), ("info", info)] {
-            if !value.is_empty() {
-                parameters.push((name, value));
-            }
-        }
+        let parameters = given(&[("filter_by_prefix", prefix), ("info", info)]);
         self.call(Method::GET, "/channels", &parameters, Vec::new())
             .await
     }
@@ -148,8 +191,7 @@ impl ApiClient {
     /// # Errors
     /// The server cannot be reached or refuses.
     pub async fn terminate_user(&self, user_id: &str) -> Result<(), ApiClientError> {
-        let user_id = utf8_percent_encode(user_id, NON_ALPHANUMERIC);
-        let path = format!("/users/{user_id}/terminate_connections");
+        let path = format!("/users/{}/terminate_connections", segment(user_id));
         self.call(Method::POST, &path, &[], b"{}".to_vec()).await?;
         Ok(())
     }
@@ -188,6 +230,26 @@ impl ApiClient {
         }
         serde_json::from_str(&text).map_err(|_| ApiClientError::NotJson { url })
     }
+}
+
+/// The parameters that have a value.
+fn given<'a>(parameters: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let with_value = parameters.iter().filter(|(_, value)| !value.is_empty());
+    with_value.copied().collect()
+}
+
+/// `text` as one segment of a path.
+fn segment(text: &str) -> impl std::fmt::Display + '_ {
+    /// What channel names may hold needs no escape in a path.
+    const SPECIAL: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'_')
+        .remove(b'=')
+        .remove(b'@')
+        .remove(b',')
+        .remove(b'.')
+        .remove(b';');
+    utf8_percent_encode(text, SPECIAL)
 }
 
 /// An unsigned `GET`: status and text.
@@ -252,4 +314,94 @@ fn root_cause(error: &dyn std::error::Error) -> String {
         cause = source;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+    use tokio_util::task::AbortOnDropHandle;
+
+    use super::*;
+    use crate::config::{AppConfig, Config};
+    use crate::server::Server;
+
+    /// A server with the default app, which ends with its test.
+    async fn client() -> (ApiClient, AbortOnDropHandle<anyhow::Result<()>>) {
+        let mut config = Config::default();
+        config.server.port = 0;
+        config.server.metrics_port = 0;
+        config.apps.push(AppConfig::default_app());
+        let server = Server::bind(&config).unwrap();
+        let url = format!("http://{}/", server.address());
+        let running = tokio::spawn(server.run(CancellationToken::new()));
+        let credentials = Credentials {
+            app_id: AppId::new("app-id"),
+            key: AppKey::new("app-key"),
+            secret: AppSecret::new("app-secret"),
+        };
+        let client = ApiClient::new(&url, credentials).unwrap();
+        (client, AbortOnDropHandle::new(running))
+    }
+
+    #[tokio::test]
+    async fn every_call_is_signed_as_the_server_expects_it() {
+        let (client, _server) = client().await;
+        let batch = [("a", "one"), ("private-b", "two")].map(|(channel, name)| BatchEvent {
+            name,
+            data: "{}",
+            channel,
+            socket_id: None,
+        });
+
+        client
+            .trigger(&Event {
+                name: "greet",
+                data: "\u{fc}",
+                channels: &["a".to_owned(), "b".to_owned()],
+                socket_id: Some("1.1"),
+            })
+            .await
+            .unwrap();
+        client.trigger_batch(&batch).await.unwrap();
+        client.terminate_user("user/1 \u{fc}").await.unwrap();
+        let channels = client.channels("presence-", "user_count").await.unwrap();
+        let channel = client.channel("a=@,.;_-", "").await.unwrap();
+        let users = client.users("presence-a").await.unwrap();
+
+        assert_eq!(channels["channels"], json!({}));
+        assert_eq!(channel["occupied"], json!(false));
+        assert!(users.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_refusal_carries_status_and_words_of_the_server() {
+        let (client, _server) = client().await;
+
+        let error = client.users("a").await.unwrap_err();
+
+        let ApiClientError::Refused { status, text, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert!(!text.is_empty());
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_told_with_the_reason() {
+        let credentials = Credentials {
+            app_id: AppId::new("1"),
+            key: AppKey::new("k"),
+            secret: AppSecret::new("s"),
+        };
+        // The port is free again as soon as it is known.
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .unwrap()
+            .port();
+        let client = ApiClient::new(&format!("http://127.0.0.1:{port}"), credentials).unwrap();
+
+        let error = client.channels("", "").await.unwrap_err().to_string();
+
+        assert!(error.contains("Connection refused"), "{error}");
+    }
 }
