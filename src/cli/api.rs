@@ -44,7 +44,7 @@ impl Target {
 
 impl Api {
     pub(super) fn target(&self) -> anyhow::Result<Target> {
-        let config = self.file.load(Vec::new())?.config;
+        let config = self.file.load()?.config;
         let app = match &self.app_id {
             Some(id) => config.apps.iter().find(|app| app.id == *id),
             None => config.apps.first(),

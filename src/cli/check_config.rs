@@ -16,7 +16,7 @@ pub(super) struct CheckConfig {
 
 impl CheckConfig {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let loaded = self.file.load(Vec::new())?;
+        let loaded = self.file.load_for_server(Vec::new())?;
         let mut text = loaded.config.to_toml()?;
         if !loaded.variables.is_empty() {
             text.push_str("\n# Variables of the environment:\n");

@@ -31,7 +31,7 @@ pub(super) struct Healthcheck {
 
 impl Healthcheck {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let server = self.file.load(Vec::new())?.config.server;
+        let server = self.file.load()?.config.server;
         let host = match server.metrics_host {
             IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

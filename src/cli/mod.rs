@@ -57,8 +57,22 @@ struct ConfigFile {
 }
 
 impl ConfigFile {
-    fn load(&self, flags: Vec<(&'static str, String)>) -> Result<Loaded, ConfigError> {
+    /// The configuration for a command that talks to a server.
+    fn load(&self) -> Result<Loaded, ConfigError> {
+        Config::load(&self.sources())
+    }
+
+    /// The configuration for the server itself.
+    fn load_for_server(&self, flags: Vec<(&'static str, String)>) -> Result<Loaded, ConfigError> {
         Config::load(&Sources {
+            flags,
+            needs_certificates: true,
+            ..self.sources()
+        })
+    }
+
+    fn sources(&self) -> Sources {
+        Sources {
             file: self.config.clone(),
             // A variable that is not Unicode is none of ours.
             variables: std::env::vars_os()
@@ -67,8 +81,8 @@ impl ConfigFile {
                 })
                 .filter(|(name, _)| name != "FANFARE_CONFIG")
                 .collect(),
-            flags,
-        })
+            ..Sources::default()
+        }
     }
 }
 

@@ -52,7 +52,7 @@ impl Serve {
             .into_iter()
             .filter_map(|(key, value)| Some((key, value?)))
             .collect();
-        let loaded = self.file.load(flags)?;
+        let loaded = self.file.load_for_server(flags)?;
         start_log(&loaded.config.log)?;
         tokio::runtime::Builder::new_multi_thread()
             .enable_all()

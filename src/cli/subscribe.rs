@@ -18,6 +18,8 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -29,8 +31,16 @@ use super::output;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// The longest pause after a close that says to come back at once. Not zero: a
+/// server that is leaving may take the connection and close it again.
+const SHORT_PAUSE: Duration = Duration::from_millis(500);
+
 /// Time for the server to answer at all.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Silence beyond the server's activity time-out that means a dead connection:
+/// the server pings before that.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// Bytes of one message.
 const MAX_MESSAGE: usize = 1 << 20;
@@ -56,7 +66,7 @@ pub(super) struct Subscribe {
     /// Fail when not all of --count came within this many seconds
     #[arg(long, value_name = "SECONDS", requires = "count")]
     timeout: Option<u64>,
-    /// One JSON object per line
+    /// One JSON object per line: time, channel, event, data
     #[arg(long)]
     json: bool,
     /// The user on presence channels
@@ -78,6 +88,8 @@ struct Message {
 #[derive(Deserialize)]
 struct Established {
     socket_id: String,
+    #[serde(default)]
+    activity_timeout: u32,
 }
 
 /// How a connection ended.
@@ -114,13 +126,17 @@ impl Subscribe {
             {
                 End::Done => return Ok(()),
                 End::Lost { reason, at_once } => {
-                    let wait = if at_once { Duration::ZERO } else { pause };
+                    // Jitter: many subscribers may have lost the same server.
+                    let longest = if at_once { SHORT_PAUSE } else { pause };
+                    let wait = longest.mul_f64(rand::random_range(0.5..=1.0));
                     output::note(&format!(
-                        "{reason}; connecting again in {} s",
-                        wait.as_secs()
+                        "{reason}; connecting again in {:.1} s",
+                        wait.as_secs_f64()
                     ));
                     tokio::time::sleep(wait).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    if !at_once {
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                    }
                 }
             }
         }
@@ -144,10 +160,13 @@ impl Subscribe {
             Err(_) => return lost(format!("{} does not answer", target.url)),
         };
         let mut pending: HashSet<&str> = HashSet::new();
+        let mut silence = PATIENCE;
         loop {
-            let frame = match socket.read_frame().await {
-                Ok(frame) => frame,
-                Err(error) => return lost(format!("the connection is lost ({error})")),
+            // Whatever was half read when time runs out is dropped with the socket.
+            let frame = match tokio::time::timeout(silence, socket.read_frame()).await {
+                Ok(Ok(frame)) => frame,
+                Ok(Err(error)) => return lost(format!("the connection is lost ({error})")),
+                Err(_) => return lost(format!("nothing came for {} s", silence.as_secs())),
             };
             match frame.opcode {
                 OpCode::Close => return closed(&frame.payload),
@@ -163,6 +182,7 @@ impl Subscribe {
                     *pause = FIRST_PAUSE;
                     let established: Established = parse_data(&message.data)?;
                     let socket_id = established.socket_id.parse()?;
+                    silence = Duration::from_secs(established.activity_timeout.into()) + SILENCE;
                     for channel in &self.channels {
                         let subscribe = self.subscribe(target, socket_id, channel);
                         send(&mut socket, &subscribe).await?;
@@ -226,15 +246,21 @@ impl Subscribe {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
+        let now = OffsetDateTime::now_utc();
+        // To the millisecond: what one compares with the log of a server.
+        let time = now
+            .replace_millisecond(now.millisecond())?
+            .format(&Rfc3339)?;
         let line = if self.json {
-            json!({"channel": channel, "event": message.event, "data": data}).to_string()
+            json!({"time": time, "channel": channel, "event": message.event, "data": data})
+                .to_string()
         } else if std::io::stdout().is_terminal() {
             format!(
-                "\u{1b}[2m{channel}\u{1b}[0m \u{1b}[1m{}\u{1b}[0m {data}",
+                "\u{1b}[2m{time} {channel}\u{1b}[0m \u{1b}[1m{}\u{1b}[0m {data}",
                 message.event
             )
         } else {
-            format!("{channel} {} {data}", message.event)
+            format!("{time} {channel} {} {data}", message.event)
         };
         output::line(&line)?;
         Ok(())

@@ -52,6 +52,9 @@ pub struct Sources {
     pub variables: HashMap<String, String>,
     /// Flags of the command line, each with the key that it sets.
     pub flags: Vec<(&'static str, String)>,
+    /// Whether certificates must be readable. Only the server needs them; the
+    /// other commands may run as a user who must not read the key.
+    pub needs_certificates: bool,
 }
 
 /// A configuration, and what of the environment went into it.
@@ -113,7 +116,11 @@ impl Config {
         } else {
             environment.app_is_ignored();
         }
-        config.check().map_err(|error| {
+        let mut checked = config.check();
+        if sources.needs_certificates {
+            checked = checked.and_then(|()| config.server.check_files());
+        }
+        checked.map_err(|error| {
             error.located(|key| {
                 let is_in_file = key.starts_with("apps[") || figment.contains(key);
                 origins.get(key).cloned().or(file.filter(|_| is_in_file))

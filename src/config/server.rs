@@ -82,6 +82,11 @@ impl ServerConfig {
                 None,
             ));
         }
+        Ok(())
+    }
+
+    /// Whether the files that are named here can be read.
+    pub(super) fn check_files(&self) -> Result<(), ConfigError> {
         let Some(tls) = &self.tls else {
             return Ok(());
         };

@@ -16,6 +16,7 @@ fn load_from(path: &Path, file: &str, variables: &[(&str, &str)]) -> Result<Load
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect(),
         flags: Vec::new(),
+        needs_certificates: true,
     })
 }
 
@@ -58,6 +59,7 @@ fn flags_come_before_the_environment_and_that_before_the_file() {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into(),
         flags: vec![("server.port", "3".to_owned())],
+        ..Sources::default()
     })
     .unwrap();
 

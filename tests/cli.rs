@@ -1,0 +1,524 @@
+//! The program as a user runs it: exit codes, what it prints, signals.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+
+/// How long a test waits for anything before it fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited in vain for {what}"),
+    }
+}
+
+/// The program with an empty environment.
+fn fanfare(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
+    command
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+async fn output(command: &mut Command) -> Output {
+    soon("the end of the command", command.output())
+        .await
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// A configuration file in a directory of its own.
+struct ConfigFile {
+    _directory: TempDir,
+    path: PathBuf,
+}
+
+impl ConfigFile {
+    fn new(content: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("fanfare.toml");
+        std::fs::write(&path, content).unwrap();
+        Self {
+            _directory: directory,
+            path,
+        }
+    }
+
+    fn path(&self) -> &str {
+        self.path.to_str().unwrap()
+    }
+}
+
+/// `fanfare serve` on free ports, with the app of the default configuration.
+struct Server {
+    child: Child,
+    log: Lines<BufReader<ChildStderr>>,
+    address: SocketAddr,
+    metrics_address: SocketAddr,
+}
+
+impl Server {
+    async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    async fn with(arguments: &[&str]) -> Self {
+        Self::on_port(0, arguments).await
+    }
+
+    async fn on_port(port: u16, arguments: &[&str]) -> Self {
+        let mut child = fanfare(&["serve", "--metrics-port", "0", "--port"])
+            .arg(port.to_string())
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let listens = line_about(&mut log, "listens").await;
+        let address = |field: &str| listens[field].as_str().unwrap().parse().unwrap();
+        Self {
+            address: address("address"),
+            metrics_address: address("metrics.address"),
+            child,
+            log,
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    async fn signal(&self, name: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        // The shell's own `kill`: not every system has the program.
+        let status = Command::new("sh")
+            .args(["-c", "kill -s \"$0\" \"$1\"", name, &pid])
+            .status()
+            .await
+            .unwrap();
+        assert!(status.success());
+    }
+
+    async fn exit_code(&mut self) -> Option<i32> {
+        let status = soon("the end of the server", self.child.wait()).await;
+        status.unwrap().code()
+    }
+}
+
+/// The next line of the log whose message contains `wanted`.
+async fn line_about(log: &mut Lines<BufReader<ChildStderr>>, wanted: &str) -> Value {
+    let mut before = String::new();
+    soon(wanted, async {
+        while let Some(line) = log.next_line().await.unwrap() {
+            let parsed: Value = serde_json::from_str(&line).unwrap_or_default();
+            if parsed["message"]
+                .as_str()
+                .is_some_and(|message| message.contains(wanted))
+            {
+                return parsed;
+            }
+            before.push_str(&line);
+            before.push('\n');
+        }
+        panic!("the log ended without {wanted:?}:\n{before}");
+    })
+    .await
+}
+
+/// The next line of `lines` that contains `wanted`.
+async fn line_with(lines: &mut Lines<BufReader<ChildStderr>>, wanted: &str) -> String {
+    soon(wanted, async {
+        loop {
+            let line = lines.next_line().await.unwrap().unwrap();
+            if line.contains(wanted) {
+                return line;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_bad_configuration_exits_with_2_and_names_what_is_wrong() {
+    let app = "[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"s\"\n";
+    for (file, variable, arguments, expected) in [
+        (
+            "[server]\nprot = 1",
+            None,
+            &[][..],
+            "fanfare: unknown key server.prot (set by FILE); expected one of: host, port,",
+        ),
+        (
+            "[server]\nport = \"abc\"",
+            None,
+            &[],
+            "fanfare: server.port = \"abc\" (set by FILE) is not valid: expected a whole number from 0 to 65535",
+        ),
+        (
+            "",
+            Some(("FANFARE_SERVER_PROT", "1")),
+            &[],
+            "fanfare: unknown variable FANFARE_SERVER_PROT; did you mean FANFARE_SERVER_PORT?",
+        ),
+        (
+            "",
+            Some(("FANFARE_SERVER_PORT", "70000")),
+            &[],
+            "fanfare: server.port = 70000 (set by FANFARE_SERVER_PORT) is not valid: expected a whole number",
+        ),
+        (
+            "",
+            None,
+            &["--host", "0.0.0.0"],
+            "fanfare: server.host = 0.0.0.0 is reachable from other machines, and the app has the default credentials that everybody knows; set PUSHER_APP_ID,",
+        ),
+        (
+            &format!("{app}{app}"),
+            None,
+            &[],
+            "fanfare: apps[1].id = \"1\" (set by FILE) is not valid: expected an id that no other app has",
+        ),
+        (
+            "[server.tls]\ncert = \"/nowhere/cert.pem\"\nkey = \"/nowhere/key.pem\"",
+            None,
+            &[],
+            "fanfare: server.tls.cert = \"/nowhere/cert.pem\" (set by FILE) is not valid: expected a PEM file that can be read",
+        ),
+    ] {
+        let file = ConfigFile::new(file);
+
+        let mut serve = fanfare(&["serve", "--config", file.path()]);
+        serve.args(arguments).envs(variable);
+        let refused = output(&mut serve).await;
+
+        let told = text(&refused.stderr).replace(file.path(), "FILE");
+        assert!(told.starts_with(expected), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+        assert_eq!(refused.status.code(), Some(2), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_does_not_exist_and_an_unknown_flag_exit_with_2() {
+    let no_file = output(&mut fanfare(&[
+        "serve",
+        "--config",
+        "/nowhere/fanfare.toml",
+    ]))
+    .await;
+    let no_flag = output(&mut fanfare(&["serve", "--prot", "1"])).await;
+
+    assert!(text(&no_file.stderr).contains("/nowhere/fanfare.toml"));
+    assert_eq!(no_file.status.code(), Some(2));
+    assert!(text(&no_flag.stderr).contains("--port"));
+    assert_eq!(no_flag.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn every_command_shows_examples_in_its_help() {
+    for command in [
+        "serve",
+        "check-config",
+        "trigger",
+        "subscribe",
+        "channels",
+        "healthcheck",
+    ] {
+        let help = output(&mut fanfare(&[command, "--help"])).await;
+
+        assert!(
+            text(&help.stdout).contains(&format!("fanfare {command}")) || command == "healthcheck"
+        );
+        assert!(text(&help.stdout).contains("Examples:"), "{command}");
+        assert_eq!(help.status.code(), Some(0));
+    }
+}
+
+#[tokio::test]
+async fn check_config_prints_what_counts_and_masks_secrets() {
+    let file = ConfigFile::new("[server]\nport = 7001\nmetrics_port = 7002\n");
+
+    let mut check = fanfare(&["check-config", "--config", file.path()]);
+    check.envs([
+        ("FANFARE_SERVER_PORT", "8001"),
+        ("PUSHER_APP_ID", "42"),
+        ("PUSHER_APP_KEY", "front"),
+        ("PUSHER_APP_SECRET", "precious"),
+        ("SOKETI_PORT", "9001"),
+        ("SOKETI_QUEUE_DRIVER", "redis"),
+    ]);
+    let checked = output(&mut check).await;
+
+    let printed = text(&checked.stdout);
+    assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));
+    let config: toml::Table = printed.parse().unwrap();
+    assert_eq!(config["server"]["port"].as_integer(), Some(8001));
+    assert_eq!(config["server"]["metrics_port"].as_integer(), Some(7002));
+    assert_eq!(config["apps"][0]["id"].as_str(), Some("42"));
+    assert_eq!(config["apps"][0]["secret"].as_str(), Some(".."));
+    for line in [
+        "#   SOKETI_PORT is ignored: FANFARE_SERVER_PORT sets server.port\n",
+        "#   SOKETI_QUEUE_DRIVER is ignored: it has no counterpart here\n",
+        "#   PUSHER_APP_SECRET sets app.secret\n",
+    ] {
+        assert!(printed.contains(line), "{printed}");
+    }
+    assert!(!printed.contains("precious"));
+}
+
+#[tokio::test]
+async fn a_triggered_event_reaches_a_subscriber_of_each_kind_of_channel() {
+    let server = Server::start().await;
+    let url = server.url();
+    for channel in [
+        "kitchen",
+        "private-kitchen",
+        "presence-kitchen",
+        "cache-kitchen",
+    ] {
+        let mut subscriber = fanfare(&["subscribe", channel, "--url", &url, "--json"])
+            .args(["--count", "1", "--timeout", "30"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut notes = BufReader::new(subscriber.stderr.take().unwrap()).lines();
+        line_with(&mut notes, "subscribed to").await;
+
+        let triggered = output(&mut fanfare(&[
+            "trigger",
+            channel,
+            "order.created",
+            r#"{"id":7}"#,
+            "--url",
+            &url,
+        ]))
+        .await;
+
+        assert_eq!(
+            triggered.status.code(),
+            Some(0),
+            "{}",
+            text(&triggered.stderr)
+        );
+        let received = soon("the event", subscriber.wait_with_output())
+            .await
+            .unwrap();
+        assert_eq!(received.status.code(), Some(0));
+        let mut event: Value = serde_json::from_slice(&received.stdout).unwrap();
+        let time = event.as_object_mut().unwrap().remove("time").unwrap();
+        assert!(time.as_str().unwrap().ends_with('Z'), "{time}");
+        assert_eq!(
+            event,
+            json!({"channel": channel, "event": "order.created", "data": r#"{"id":7}"#})
+        );
+    }
+}
+
+#[tokio::test]
+async fn trigger_reads_the_data_from_its_input_and_sends_to_several_channels() {
+    let server = Server::start().await;
+    let url = server.url();
+    let mut subscriber = fanfare(&["subscribe", "one", "two", "--url", &url])
+        .args(["--count", "2", "--timeout", "30"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut notes = BufReader::new(subscriber.stderr.take().unwrap()).lines();
+    line_with(&mut notes, "subscribed to").await;
+
+    let mut trigger = fanfare(&[
+        "trigger", "one", "greet", "-", "--also", "two", "--url", &url,
+    ])
+    .stdin(Stdio::piped())
+    .stdout(Stdio::null())
+    .spawn()
+    .unwrap();
+    let mut input = trigger.stdin.take().unwrap();
+    input.write_all(b"hello").await.unwrap();
+    drop(input);
+    assert!(soon("the trigger", trigger.wait()).await.unwrap().success());
+
+    let received = soon("both events", subscriber.wait_with_output())
+        .await
+        .unwrap();
+    let lines: Vec<&str> = text(&received.stdout)
+        .lines()
+        .map(|line| line.split_once(' ').unwrap().1)
+        .collect();
+    assert_eq!(lines, ["one greet hello", "two greet hello"]);
+}
+
+#[tokio::test]
+async fn channels_lists_what_is_occupied() {
+    let server = Server::start().await;
+    let url = server.url();
+    let mut subscriber = fanfare(&["subscribe", "presence-kitchen", "orders", "--url", &url])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut notes = BufReader::new(subscriber.stderr.take().unwrap()).lines();
+    line_with(&mut notes, "subscribed to").await;
+
+    let all = output(&mut fanfare(&["channels", "--url", &url])).await;
+    let mut counted = fanfare(&["channels", "--prefix", "presence-", "--info", "user_count"]);
+    let counted = output(counted.args(["--url", &url, "--json"])).await;
+
+    assert_eq!(text(&all.stdout), "orders\npresence-kitchen\n");
+    let counted: Value = serde_json::from_slice(&counted.stdout).unwrap();
+    assert_eq!(
+        counted["channels"],
+        json!({"presence-kitchen": {"user_count": 1}})
+    );
+}
+
+#[tokio::test]
+async fn commands_say_why_they_failed_in_one_line_and_exit_with_1() {
+    let server = Server::start().await;
+    let url = server.url();
+    for (arguments, expected) in [
+        (
+            &["trigger", "a", "b", "c", "--secret", "wrong", "--url", &url][..],
+            "answered 401 Unauthorized: Invalid signature",
+        ),
+        (
+            &[
+                "subscribe",
+                "a",
+                "--key",
+                "unknown",
+                "--secret",
+                "s",
+                "--url",
+                &url,
+            ],
+            "(4001)",
+        ),
+        (
+            &["subscribe", "private-a", "--secret", "wrong", "--url", &url],
+            "the server refuses",
+        ),
+        (
+            &[
+                "subscribe",
+                "a",
+                "--count",
+                "1",
+                "--timeout",
+                "1",
+                "--url",
+                &url,
+            ],
+            "not all events came within 1 s",
+        ),
+        (
+            &["channels", "--url", "ftp://127.0.0.1"],
+            "is not a URL of a server: expected http://HOST:PORT",
+        ),
+    ] {
+        let failed = output(&mut fanfare(arguments)).await;
+
+        let told = text(&failed.stderr).lines().last().unwrap_or_default();
+        assert!(told.starts_with("fanfare: "), "{told}");
+        assert!(told.contains(expected), "{told}");
+        assert_eq!(failed.status.code(), Some(1), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn healthcheck_tells_whether_the_server_is_ready() {
+    let mut server = Server::start().await;
+    let port = server.metrics_address.port().to_string();
+
+    let ready = output(&mut fanfare(&["healthcheck", "--metrics-port", &port])).await;
+    let mut by_environment = fanfare(&["healthcheck"]);
+    by_environment.env("FANFARE_SERVER_METRICS_PORT", &port);
+    let also_ready = output(&mut by_environment).await;
+    server.signal("TERM").await;
+    server.exit_code().await;
+    let gone = output(&mut fanfare(&["healthcheck", "--metrics-port", &port])).await;
+
+    assert_eq!(ready.status.code(), Some(0), "{}", text(&ready.stderr));
+    assert_eq!(also_ready.status.code(), Some(0));
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(text(&gone.stderr).contains("is the server running?"));
+}
+
+#[tokio::test]
+async fn each_stop_signal_ends_the_server_with_0() {
+    for name in ["TERM", "INT"] {
+        let mut server = Server::start().await;
+
+        server.signal(name).await;
+
+        line_about(&mut server.log, "stopped").await;
+        assert_eq!(server.exit_code().await, Some(0), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_stop_signal_does_not_wait_for_clients() {
+    let file = ConfigFile::new("[server]\nshutdown_grace = 600\n");
+    let mut server = Server::with(&["--config", file.path()]).await;
+    let url = server.url();
+    let mut subscribers = Vec::new();
+    // With several clients the last one is told at the end of the grace period.
+    for _ in 0..4 {
+        let mut subscriber = fanfare(&["subscribe", "a", "--url", &url])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut notes = BufReader::new(subscriber.stderr.take().unwrap()).lines();
+        line_with(&mut notes, "subscribed to").await;
+        subscribers.push((subscriber, notes));
+    }
+
+    server.signal("TERM").await;
+    line_about(&mut server.log, "shutting down").await;
+    server.signal("TERM").await;
+
+    assert_eq!(server.exit_code().await, Some(1));
+}
+
+#[tokio::test]
+async fn a_subscriber_comes_back_when_its_server_does() {
+    let mut server = Server::start().await;
+    let address = server.address;
+    let url = server.url();
+    let mut subscriber = fanfare(&["subscribe", "a", "--url", &url])
+        .args(["--count", "1", "--timeout", "60"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut notes = BufReader::new(subscriber.stderr.take().unwrap()).lines();
+    line_with(&mut notes, "subscribed to").await;
+
+    server.signal("TERM").await;
+    line_with(&mut notes, "connecting again").await;
+    assert_eq!(server.exit_code().await, Some(0));
+    let _again = Server::on_port(address.port(), &[]).await;
+    line_with(&mut notes, "subscribed to").await;
+    output(&mut fanfare(&["trigger", "a", "b", "c", "--url", &url])).await;
+
+    let received = soon("the event", subscriber.wait_with_output())
+        .await
+        .unwrap();
+    assert!(text(&received.stdout).ends_with(" a b c\n"));
+}
