@@ -15,6 +15,9 @@ const DEFAULT_ID: &str = "app-id";
 const DEFAULT_KEY: &str = "app-key";
 const DEFAULT_SECRET: &str = "app-secret";
 
+/// The largest number of client events per second, which is to say no limit.
+pub(super) const MAX_RATE: u32 = 1_000_000;
+
 /// What stands in the place of a secret.
 pub(super) const MASK: &str = "..";
 
@@ -245,7 +248,7 @@ impl AppConfig {
             (
                 "client_events_per_second",
                 limits.client_events_per_second as usize,
-                1..=1_000_000,
+                1..=MAX_RATE as usize,
             ),
             ("watchlist_ids", limits.watchlist_ids, 1..=10_000),
             ("cache_seconds", limits.cache_seconds as usize, 1..=86_400),

@@ -7,6 +7,7 @@ use std::fmt;
 
 use figment::value::Value;
 
+use super::app::MAX_RATE;
 use super::{AppConfig, ConfigError};
 
 /// How the text of a variable is read.
@@ -26,6 +27,8 @@ pub enum Form {
     Kilobytes,
     /// A number; -1 and nothing mean no limit.
     Limit,
+    /// A number per second; -1 means the largest that we have.
+    Rate,
     /// Reverb's `members`, `all` or `none`, for a flag.
     Senders,
     /// A flag that means the log level `debug`.
@@ -81,6 +84,11 @@ impl Form {
             Self::Limit => {
                 let limit = whole("a whole number, or -1 for no limit")?;
                 Ok(Some(Value::from(limit)))
+            }
+            Self::Rate if text.trim() == "-1" => Ok(Some(Value::from(MAX_RATE))),
+            Self::Rate => {
+                let rate = whole("a whole number, or -1 for as many as possible")?;
+                Ok(Some(Value::from(rate)))
             }
             Self::Senders => match text {
                 "members" | "all" => Ok(Some(Value::from(true))),
@@ -242,7 +250,7 @@ pub const FOREIGN_NAMES: &[ForeignName] = &[
     foreign(
         "SOKETI_DEFAULT_APP_MAX_CLIENT_EVENTS_PER_SEC",
         "app.limits.client_events_per_second",
-        Form::Limit,
+        Form::Rate,
     ),
     foreign(
         "SOKETI_DEFAULT_APP_USER_AUTHENTICATION",

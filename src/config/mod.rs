@@ -195,4 +195,6 @@ fn read_file(path: &std::path::Path) -> Result<toml::Table, ConfigError> {
 }
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;

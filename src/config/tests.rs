@@ -103,6 +103,7 @@ fn names_that_people_already_have_define_the_app() {
             ("PUSHER_APP_KEY", "456"),
             ("PUSHER_APP_SECRET", "789"),
             ("SOKETI_DEFAULT_APP_MAX_CONNS", "-1"),
+            ("SOKETI_DEFAULT_APP_MAX_CLIENT_EVENTS_PER_SEC", "-1"),
             ("SOKETI_EVENT_MAX_SIZE_IN_KB", "20"),
             ("SOKETI_SHUTDOWN_GRACE_PERIOD", "3000"),
             ("SOKETI_HOST", "0.0.0.0"),
@@ -116,6 +117,7 @@ fn names_that_people_already_have_define_the_app() {
     assert_eq!((app.id.as_str(), app.key.as_deref()), ("123", Some("456")));
     assert_eq!(app.limits.event_data_bytes, 20_480);
     assert_eq!(app.limits.connections, None);
+    assert_eq!(app.limits.client_events_per_second, 1_000_000);
     assert_eq!(loaded.config.server.shutdown_grace.as_secs(), 3);
 }
 

@@ -1,0 +1,169 @@
+//! Compares `docs/configuration.md` with the structs, the defaults and the names
+//! of the environment, so that it cannot go stale.
+
+use std::collections::BTreeMap;
+
+use toml::{Table, Value};
+
+use super::*;
+
+const DOCUMENT: &str = include_str!("../../docs/configuration.md");
+
+/// What a cell says when there is nothing.
+const NONE: &str = "-";
+
+/// The rows of the table under a heading, each cell without its backticks.
+fn rows(heading: &str) -> Vec<Vec<String>> {
+    let heading = format!("## {heading}");
+    DOCUMENT
+        .lines()
+        .skip_while(|line| *line != heading)
+        .skip(1)
+        .take_while(|line| !line.starts_with("## "))
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| {
+            let cells = line.trim_matches('|').split(" | ");
+            cells
+                .map(|cell| cell.trim().trim_matches('`').to_owned())
+                .collect()
+        })
+        .collect()
+}
+
+/// A configuration in which every key is set.
+fn with_every_key() -> Config {
+    let mut config = Config::default();
+    config.server.max_connections = Some(1);
+    config.server.tls = Some(TlsConfig {
+        cert: "cert.pem".into(),
+        key: "key.pem".into(),
+    });
+    let mut app = AppConfig::new("id", "key", "secret");
+    app.keys = app.pairs();
+    app.limits.connections = Some(1);
+    config.apps.push(app);
+    config
+}
+
+/// The keys of `table` by the header of their section.
+fn collect(header: &str, table: &Table, keys: &mut BTreeMap<String, Vec<String>>) {
+    let join = |name: &str| match header.trim_matches(['[', ']']) {
+        "" => name.to_owned(),
+        section => format!("{section}.{name}"),
+    };
+    for (name, value) in table {
+        match value {
+            Value::Table(inner) => collect(&format!("[{}]", join(name)), inner, keys),
+            Value::Array(list) if list.first().is_some_and(Value::is_table) => {
+                for element in list.iter().filter_map(Value::as_table) {
+                    collect(&format!("[[{}]]", join(name)), element, keys);
+                }
+            }
+            _ => keys
+                .entry(header.to_owned())
+                .or_default()
+                .push(name.clone()),
+        }
+    }
+}
+
+/// `[server.tls]` with `cert` is `server.tls.cert`.
+fn path(header: &str, name: &str) -> String {
+    format!("{}.{name}", header.trim_matches(['[', ']']))
+}
+
+/// The value at `path`, in the first element of a list.
+fn find<'a>(table: &'a Table, path: &str) -> Option<&'a Value> {
+    let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+    let value = table.get(first)?;
+    let value = match value {
+        Value::Array(list) if !rest.is_empty() => list.first()?,
+        value => value,
+    };
+    match (rest, value) {
+        ("", value) => Some(value),
+        (rest, Value::Table(inner)) => find(inner, rest),
+        _ => None,
+    }
+}
+
+#[test]
+fn the_example_can_be_loaded() {
+    let example = DOCUMENT.split("```").nth(1).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("fanfare.toml");
+    std::fs::write(&file, example.strip_prefix("toml").unwrap()).unwrap();
+
+    let config = Config::load(&Sources {
+        file: Some(file),
+        ..Sources::default()
+    })
+    .unwrap()
+    .config;
+
+    assert_eq!(config.apps[0].limits.connections, Some(500));
+}
+
+#[test]
+fn every_key_is_documented_with_its_default_and_its_variable() {
+    let mut keys = BTreeMap::new();
+    let every = Table::try_from(with_every_key()).unwrap();
+    collect("", &every, &mut keys);
+    let mut defaults = Config::default();
+    defaults.apps.push(AppConfig::new("", "", ""));
+    let defaults = Table::try_from(defaults).unwrap();
+
+    for (header, mut names) in keys {
+        let rows = rows(&header);
+        let mut documented: Vec<String> = rows.iter().map(|row| row[0].clone()).collect();
+        documented.sort();
+        names.sort();
+        assert_eq!(documented, names, "keys of {header}");
+
+        for row in rows {
+            let [name, _form, default, variable, _meaning] = row.as_slice() else {
+                panic!("not five cells: {row:?}");
+            };
+            let path = path(&header, name);
+            let is_required = matches!(path.as_str(), "apps.id" | "apps.key" | "apps.secret");
+            let expected = find(&defaults, &path)
+                .filter(|_| !is_required)
+                .map_or_else(|| NONE.to_owned(), Value::to_string);
+            assert_eq!(*default, expected, "default of {path}");
+            let own = OWN_NAMES.iter().find(|(_, key, _)| *key == path);
+            let expected = own.map_or(NONE, |(variable, ..)| *variable);
+            assert_eq!(variable, expected, "variable of {path}");
+        }
+    }
+}
+
+#[test]
+fn every_foreign_name_is_documented() {
+    let documented: Vec<(String, String, String)> = rows("Names of other servers")
+        .into_iter()
+        .map(|row| (row[0].clone(), row[1].clone(), row[2].clone()))
+        .collect();
+    let mut expected: Vec<(String, String, String)> = FOREIGN_NAMES
+        .iter()
+        .map(|known| {
+            let form = match known.form {
+                Form::Text => "text",
+                Form::Number => "a number",
+                Form::Flag => "`true` or `false`",
+                Form::List => "texts with commas between them",
+                Form::Milliseconds => "milliseconds",
+                Form::Kilobytes => "kilobytes of 1,024 bytes",
+                Form::Limit => "a number; -1: no limit",
+                Form::Rate => "a number; -1: as many as possible",
+                Form::Senders => "`members`, `all` or `none`",
+                Form::Debug => "`true`: `debug`",
+            };
+            let form = form.trim_matches('`').to_owned();
+            (known.name.to_owned(), known.key.to_owned(), form)
+        })
+        .collect();
+    // The later of two names wins; people read from the strongest down.
+    expected.reverse();
+
+    assert_eq!(documented, expected);
+}
