@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use fanfare::adapter::client::ApiClientError;
 use fanfare::config::{Config, ConfigError, Loaded, Sources};
 
 /// A self-hosted realtime server that speaks the Pusher Channels protocol.
@@ -93,7 +94,8 @@ pub(crate) fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::error(&error);
-            let is_usage = error.downcast_ref::<ConfigError>().is_some();
+            let is_usage = error.is::<ConfigError>()
+                || matches!(error.downcast_ref(), Some(ApiClientError::BadUrl { .. }));
             ExitCode::from(if is_usage { 2 } else { 1 })
         }
     }

@@ -8,7 +8,7 @@ use std::fmt;
 use figment::value::Value;
 
 use super::app::MAX_RATE;
-use super::{AppConfig, ConfigError};
+use super::{AppConfig, ConfigError, error};
 
 /// How the text of a variable is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -554,7 +554,7 @@ fn define_app(settings: &[(&'static str, &str, Value)]) -> Result<Option<AppConf
         let value = setting
             .and_then(|(.., value)| toml::Value::try_from(value).ok())
             .map_or_else(String::new, |value| value.to_string());
-        let expected = error.kind.to_string();
+        let expected = error::form(&path, &error.kind);
         let variable = setting.map(|(_, name, _)| *name);
         ConfigError::bad_value(&format!("app.{path}"), &value, &expected, variable)
     })?;

@@ -167,7 +167,7 @@ fn set_by(source: &str) -> String {
 }
 
 /// What a value must be, where its type has only a name for programmers.
-fn form(key: &str, kind: &Kind) -> String {
+pub(super) fn form(key: &str, kind: &Kind) -> String {
     if key.ends_with("host") {
         return "an IP address such as 127.0.0.1 or ::".to_owned();
     }

@@ -277,6 +277,11 @@ fn what_is_wrong_is_named_with_key_value_and_expectation() {
         ),
         (
             "",
+            &[("SOKETI_PRESENCE_MAX_MEMBERS", "-1")],
+            "app.limits.presence_members = \"-1\" (set by SOKETI_PRESENCE_MAX_MEMBERS) is not valid: expected a whole number",
+        ),
+        (
+            "",
             &[("PUSHER_APP_KEY", "k")],
             "app.secret is missing: expected PUSHER_APP_SECRET",
         ),
