@@ -420,7 +420,11 @@ async fn commands_say_why_they_failed_in_one_line_and_exit_with_1() {
     for (arguments, expected) in [
         (
             &["trigger", "a", "b", "c", "--secret", "wrong", "--url", &url][..],
-            "answered 401 Unauthorized: Invalid signature",
+            "name it with --app-id, --key and --secret, or with --config: ",
+        ),
+        (
+            &["channels", "--url", "http://127.0.0.1:1"],
+            "start one with `fanfare serve`, or name it with --url: http://127.0.0.1:1/apps/app-id/channels cannot be reached: Connection refused",
         ),
         (
             &[

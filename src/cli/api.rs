@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Context;
 use clap::Args;
-use fanfare::adapter::client::{ApiClient, Credentials};
+use fanfare::adapter::client::{ApiClient, ApiClientError, Credentials};
 use fanfare_protocol::{AppId, AppKey, AppSecret};
 
 use super::ConfigFile;
@@ -40,6 +40,20 @@ impl Target {
     pub(super) fn client(&self) -> anyhow::Result<ApiClient> {
         Ok(ApiClient::new(&self.url, self.credentials.clone())?)
     }
+}
+
+/// Says what to do about a call that did not succeed.
+pub(super) fn advise(error: ApiClientError) -> anyhow::Error {
+    let advice = match &error {
+        ApiClientError::Unreachable { .. } | ApiClientError::Timeout { .. } => {
+            "no server answers; start one with `fanfare serve`, or name it with --url"
+        }
+        ApiClientError::Refused { status, .. } if matches!(status.as_u16(), 401 | 404) => {
+            "the server does not know the app by these credentials; name it with --app-id, --key and --secret, or with --config"
+        }
+        _ => return error.into(),
+    };
+    anyhow::Error::new(error).context(advice)
 }
 
 impl Api {

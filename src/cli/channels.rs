@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Map, Value};
 
-use super::api::Api;
+use super::api::{Api, advise};
 use super::output;
 
 /// List the occupied channels
@@ -29,7 +29,10 @@ pub(super) struct Channels {
 impl Channels {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let client = self.api.target()?.client()?;
-        let answer = client.channels(&self.prefix, &self.info).await?;
+        let answer = client
+            .channels(&self.prefix, &self.info)
+            .await
+            .map_err(advise)?;
         if self.json {
             output::line(&answer.to_string())?;
             return Ok(());

@@ -143,9 +143,12 @@ fn hint(config: &Config, address: SocketAddr) -> String {
         .and_then(|app| app.pairs().into_iter().next())
         .map_or_else(|| "app-key".to_owned(), |pair| pair.key);
     let is_tls = config.server.tls.is_some();
+    let host = match address.ip() {
+        ip if ip.is_unspecified() => "<the name of this host>".to_owned(),
+        ip => ip.to_string(),
+    };
     format!(
-        "\nIn a page:  new Pusher('{key}', {{ wsHost: '{}', {}: {}, forceTLS: {is_tls}, enabledTransports: ['ws', 'wss'], cluster: '' }})\n",
-        address.ip(),
+        "\nIn a page:  new Pusher('{key}', {{ wsHost: '{host}', {}: {}, forceTLS: {is_tls}, enabledTransports: ['ws', 'wss'], cluster: '' }})\n",
         if is_tls { "wssPort" } else { "wsPort" },
         address.port(),
     )

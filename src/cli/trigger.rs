@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use fanfare::adapter::client::Event;
 
-use super::api::Api;
+use super::api::{Api, advise};
 use super::output;
 
 /// Publish an event over the HTTP API
@@ -54,7 +54,8 @@ impl Trigger {
                 channels: &channels,
                 socket_id: self.socket_id.as_deref(),
             })
-            .await?;
+            .await
+            .map_err(advise)?;
         output::line(&format!("{} sent to {}", self.event, channels.join(", ")))?;
         Ok(())
     }
