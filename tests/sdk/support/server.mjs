@@ -21,9 +21,11 @@ export const APP = { id: '3001', key: 'app-key', secret: 'app-secret' };
  * Starts a server with one app for the test `t`.
  *
  * `app`: lines for the app's table in the configuration file, `limits`: lines for
- * its limits, `server` and `connection`: lines for those tables.
+ * its limits, `server` and `connection`: lines for those tables, `clientEvents`:
+ * whether clients may send events.
  */
-export async function startServer(t, { app = '', limits = '', server = '', connection = '' } = {}) {
+export async function startServer(t, settings = {}) {
+  const { app = '', limits = '', server = '', connection = '', clientEvents = true } = settings;
   const folder = await mkdtemp(path.join(tmpdir(), 'fanfare-sdk-'));
   const file = path.join(folder, 'fanfare.toml');
   await writeFile(
@@ -37,7 +39,7 @@ ${connection}
 id = "${APP.id}"
 key = "${APP.key}"
 secret = "${APP.secret}"
-client_events = true
+client_events = ${clientEvents}
 ${app}
 [apps.limits]
 ${limits}
@@ -51,6 +53,11 @@ ${limits}
   await started.start();
   return started;
 }
+
+// The runner ends a test file that takes too long; its servers end with it.
+const running = new Set();
+process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+process.on('SIGTERM', () => process.exit(143));
 
 class Server {
   host = '127.0.0.1';
@@ -75,9 +82,11 @@ class Server {
     const child = spawn(BINARY, ['serve', '--config', this.#file, ...ports], {
       // Variables of the developer's shell must not configure the server.
       env: { PATH: process.env.PATH },
-      stdio: ['ignore', 'inherit', 'pipe'],
+      stdio: ['ignore', 'ignore', 'pipe'],
     });
     this.#process = child;
+    running.add(child);
+    child.on('exit', () => running.delete(child));
     const failed = once(child, 'error').then(([error]) => Promise.reject(error));
     const ended = once(child, 'exit').then(([code]) =>
       Promise.reject(new Error(`the server ended with ${code}: ${this.#log.join('\n')}`)),
