@@ -117,6 +117,11 @@ const server = createServer((request, response) => {
   });
 });
 
+server.on('error', (error) => {
+  console.error(error.message);
+  process.exit(1);
+});
+
 server.listen(PORT, HOST, () => {
   console.log(`order board at http://${HOST}:${server.address().port}`);
 });

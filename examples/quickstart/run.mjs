@@ -14,7 +14,7 @@ const PAUSE_BETWEEN_ORDERS_MS = 1_000;
 const SAMPLE_ORDERS = [
   { table: '4', dish: 'Tomato soup, no cream' },
   { table: '12', dish: '2 × Wiener Schnitzel' },
-  { table: 'Terrace 3', dish: 'Crème brûlée 🍮' },
+  { table: '7a', dish: 'Crème brûlée' },
 ];
 
 const isCheck = process.argv.includes('--once');

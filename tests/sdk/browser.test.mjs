@@ -1,6 +1,7 @@
 // Real pages in a real browser, with pusher-js from a script tag.
 
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { describe, test } from 'node:test';
 
 import { startBackEnd } from './support/back_end.mjs';
@@ -8,23 +9,23 @@ import { FILES, openPage, startBrowser } from './support/browser.mjs';
 import { serverSdk } from './support/clients.mjs';
 import { startServer } from './support/server.mjs';
 
-for (const version of ['8.6.0', '4.4.0']) {
-  async function site(t) {
-    const server = await startServer(t);
-    const sdk = serverSdk(server);
-    const backEnd = await startBackEnd(t, sdk, { files: FILES });
-    const browser = await startBrowser(t);
-    const open = async (user) => {
-      const page = await openPage(browser, { backEnd, server, user, version });
-      await page.state('connected');
-      return page;
-    };
-    return { sdk, open };
-  }
+async function site(t, version) {
+  const server = await startServer(t);
+  const sdk = serverSdk(server, { encryptionMasterKeyBase64: randomBytes(32).toString('base64') });
+  const backEnd = await startBackEnd(t, sdk, { files: FILES });
+  const browser = await startBrowser(t);
+  const open = async (user) => {
+    const page = await openPage(browser, { backEnd, server, user, version });
+    await page.state('connected');
+    return page;
+  };
+  return { server, sdk, open };
+}
 
+for (const version of ['8.6.0', '4.4.0']) {
   describe(`pages with pusher-js ${version}`, () => {
     test('hear public and private channels (17, 38, 58)', async (t) => {
-      const { sdk, open } = await site(t);
+      const { sdk, open } = await site(t, version);
       const page = await open('ann');
       await page.subscribe('orders');
       await page.subscribe('private-orders');
@@ -37,7 +38,7 @@ for (const version of ['8.6.0', '4.4.0']) {
     });
 
     test('see who opens and who closes another page (63, 69, 72)', async (t) => {
-      const { open } = await site(t);
+      const { open } = await site(t, version);
       const ann = await open('ann');
       await ann.subscribe('presence-kitchen');
       const bob = await open('bob');
@@ -51,7 +52,7 @@ for (const version of ['8.6.0', '4.4.0']) {
     });
 
     test('send each other client events (80, 89)', async (t) => {
-      const { open } = await site(t);
+      const { open } = await site(t, version);
       const ann = await open('ann');
       const bob = await open('bob');
       await ann.subscribe('private-kitchen');
@@ -66,3 +67,30 @@ for (const version of ['8.6.0', '4.4.0']) {
     });
   });
 }
+
+for (const version of ['8.6.0-with-encryption', '4.4.0']) {
+  test(`a page with pusher-js ${version} decrypts (94)`, async (t) => {
+    const { sdk, open } = await site(t, version);
+    const page = await open('ann');
+    await page.subscribe('private-encrypted-orders');
+
+    await sdk.trigger('private-encrypted-orders', 'order', { guest: 'Zoë 🍜' });
+
+    assert.deepEqual(await page.hears('order'), { guest: 'Zoë 🍜' });
+  });
+}
+
+test('a page finds the server again after a restart and hears what comes then (19)', async (t) => {
+  const { server, sdk, open } = await site(t, '8.6.0');
+  const page = await open('ann');
+  await page.subscribe('orders');
+  const socketId = await page.socketId();
+
+  await server.stop();
+  await server.start();
+  await page.reconnected(socketId);
+  await page.subscribe('orders');
+  await sdk.trigger('orders', 'order', { id: 7 });
+
+  assert.deepEqual(await page.hears('order'), { id: 7 });
+});

@@ -10,17 +10,22 @@ import { within } from './within.mjs';
 
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
-const PACKAGES = { '8.6.0': 'pusher-js', '4.4.0': 'pusher-js-4' };
+// What pages load; 4.4.0 has one build for all purposes.
+const BUILDS = {
+  '8.6.0': 'pusher-js/dist/web/pusher.min.js',
+  '8.6.0-with-encryption': 'pusher-js/dist/web/pusher-with-encryption.min.js',
+  '4.4.0': 'pusher-js-4/dist/web/pusher.min.js',
+};
 
 /** What the back end of a page with pusher-js serves. */
 export const FILES = {
   '/': { type: 'text/html', body: () => '<!doctype html><title>test</title>' },
   ...Object.fromEntries(
-    Object.entries(PACKAGES).map(([version, folder]) => [
+    Object.entries(BUILDS).map(([version, path]) => [
       `/pusher-${version}.js`,
       {
         type: 'text/javascript',
-        body: () => readFile(new URL(`../node_modules/${folder}/dist/web/pusher.min.js`, import.meta.url)),
+        body: () => readFile(new URL(`../node_modules/${path}`, import.meta.url)),
       },
     ]),
   ),
@@ -96,6 +101,16 @@ class PusherPage {
     return (await handle.jsonValue()).data;
   }
 
+  async socketId() {
+    return this.page.evaluate(() => window.pusher.connection.socket_id);
+  }
+
+  /** Waits for a connection that is not `socketId`'s. */
+  async reconnected(socketId) {
+    const isOther = (old) => window.pusher.connection.state === 'connected' && window.pusher.connection.socket_id !== old;
+    await this.#until(isOther, socketId, 'another connection');
+  }
+
   async members(channel) {
     return this.page.evaluate((name) => Object.keys(window.pusher.channel(name).members.members).sort(), channel);
   }
@@ -105,6 +120,9 @@ class PusherPage {
   }
 
   async #until(condition, argument, what) {
-    return within(this.page.waitForFunction(condition, argument), `${what} in the page`);
+    // pusher-js gives an attempt that fails 15 s before it starts another one.
+    const patience = 40_000;
+    const met = this.page.waitForFunction(condition, argument, { timeout: patience });
+    return within(met, `${what} in the page`, patience);
   }
 }

@@ -22,10 +22,10 @@ export const APP = { id: '3001', key: 'app-key', secret: 'app-secret' };
  *
  * `app`: lines for the app's table in the configuration file, `limits`: lines for
  * its limits, `server` and `connection`: lines for those tables, `clientEvents`:
- * whether clients may send events.
+ * whether clients may send events, `id`: the app's id.
  */
 export async function startServer(t, settings = {}) {
-  const { app = '', limits = '', server = '', connection = '', clientEvents = true } = settings;
+  const { id = APP.id, app = '', limits = '', server = '', connection = '', clientEvents = true } = settings;
   const folder = await mkdtemp(path.join(tmpdir(), 'fanfare-sdk-'));
   const file = path.join(folder, 'fanfare.toml');
   await writeFile(
@@ -36,7 +36,7 @@ ${server}
 [connection]
 ${connection}
 [[apps]]
-id = "${APP.id}"
+id = "${id}"
 key = "${APP.key}"
 secret = "${APP.secret}"
 client_events = ${clientEvents}
