@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { PUSHER_JS, client, connect, reaches, settled } from './support/clients.mjs';
+import { PUSHER_JS, client, codeOf, connect, messageOf, reaches, settled } from './support/clients.mjs';
 import { startServer } from './support/server.mjs';
 import { emitted } from './support/within.mjs';
 
@@ -119,16 +119,3 @@ test('a message that the server does not know is answered with an error, and the
   await settled(pusher);
   assert.equal(pusher.connection.state, 'connected');
 });
-
-// pusher-js wraps what the server says, each major a little differently.
-function detailOf(error) {
-  return error.data ?? error.error?.data;
-}
-
-function codeOf(error) {
-  return detailOf(error).code;
-}
-
-function messageOf(error) {
-  return detailOf(error).message;
-}

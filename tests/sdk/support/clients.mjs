@@ -59,6 +59,20 @@ export async function reaches(pusher, state, ms) {
   }
 }
 
+/** The code of an `error` event, which each cause wraps a little differently. */
+export function codeOf(error) {
+  return detailOf(error).code;
+}
+
+/** The text of an `error` event. */
+export function messageOf(error) {
+  return detailOf(error).message;
+}
+
+function detailOf(error) {
+  return error.data ?? error.error?.data;
+}
+
 /** Subscribes and waits for the server's yes; its no fails the test. */
 export async function subscribe(pusher, name) {
   const channel = pusher.subscribe(name);
