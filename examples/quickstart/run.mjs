@@ -51,7 +51,7 @@ async function check() {
     await send(board, null, path);
   }
   const terminal = await startTerminal(server);
-  const inTerminal = collect((each) => terminal.eachLine((line) => line.startsWith('orders ') && each(line)));
+  const inTerminal = collect((each) => terminal.eachLine((line) => line.includes(' orders order.created ') && each(line)));
   const page = await subscribe(server, board);
   const onPage = collect((each) => page.orders.bind('order.created', each));
   for (const order of SAMPLE_ORDERS) {
