@@ -254,16 +254,24 @@ impl Session {
             .ok_or_else(|| ClientError::AuthFormat {
                 channel: channel.to_string(),
             })?;
+        self.verify(
+            key,
+            signature,
+            auth::channel_text(
+                self.connection.socket_id,
+                channel.as_str(),
+                wish.channel_data.as_deref(),
+            ),
+        )
+    }
+
+    /// Whether `signature` is what the secret of `key` makes of `signed`.
+    fn verify(&self, key: &str, signature: &str, signed: String) -> Result<(), ClientError> {
         let secret = self
             .app
             .app()
             .secret_of(key)
             .ok_or_else(|| ClientError::AuthKey { key: echo(key) })?;
-        let signed = auth::channel_text(
-            self.connection.socket_id,
-            channel.as_str(),
-            wish.channel_data.as_deref(),
-        );
         if auth::is_signed(secret, &signed, signature) {
             Ok(())
         } else {
@@ -441,20 +449,8 @@ impl Session {
         let (key, signature) = auth
             .and_then(|auth| auth.split_once(':'))
             .ok_or(ClientError::SignInAuthFormat)?;
-        let secret = self
-            .app
-            .app()
-            .secret_of(key)
-            .ok_or_else(|| ClientError::AuthKey { key: echo(key) })?;
         let signed = auth::user_text(self.connection.socket_id, user_data);
-        if auth::is_signed(secret, &signed, signature) {
-            Ok(())
-        } else {
-            Err(ClientError::AuthSignature {
-                signed,
-                signature: echo(signature),
-            })
-        }
+        self.verify(key, signature, signed)
     }
 }
 

@@ -587,7 +587,7 @@ fn take_frame(received: &mut Vec<u8>) -> Option<Frame> {
     })
 }
 
-/// What holds of every message (checklist 27 to 29).
+/// 27 to 29: what holds of every message that any test reads.
 fn check_shape(message: &Value) {
     let members = message.as_object().expect("a message is an object");
     assert!(members["event"].is_string(), "{message}");
