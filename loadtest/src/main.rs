@@ -1,5 +1,5 @@
-//! Measures what a Pusher-compatible server costs: CPU time and write calls per
-//! delivery, memory per connection, latency. Every delivery is checked.
+//! Measures what a Pusher-compatible server costs: CPU time per delivery, memory
+//! per connection, latency. Every delivery is checked.
 //!
 //! Exit codes: 0 measured and correct, 1 a delivery was wrong or missing.
 
@@ -103,7 +103,7 @@ struct Server {
     /// Its address
     #[arg(long, default_value = "127.0.0.1:6001")]
     address: SocketAddr,
-    /// Its process, for CPU time, memory and write calls
+    /// Its process, for CPU time and memory
     #[arg(long)]
     pid: Option<i32>,
     #[arg(long, default_value = "app-id")]

@@ -9,8 +9,6 @@ pub(crate) struct Usage {
     /// Nanoseconds on a processor, from the scheduler: exact, unlike clock ticks.
     /// Threads that have ended are missing; a server's workers do not end.
     pub(crate) cpu_ns: u64,
-    /// Write calls.
-    pub(crate) writes: u64,
     /// Resident bytes.
     pub(crate) resident: u64,
 }
@@ -28,7 +26,6 @@ pub(crate) fn usage(pid: Option<i32>) -> anyhow::Result<Option<Usage>> {
         }
         Ok(Usage {
             cpu_ns,
-            writes: process.io()?.syscw,
             resident: process.statm()?.resident * procfs::page_size(),
         })
     };

@@ -112,12 +112,11 @@ pub(crate) async fn fanout(server: &Server, fanout: &Fanout) -> anyhow::Result<R
     ] {
         report.add(name, ledger.latency_ms(quantile), "ms");
     }
-    if let Some((cpu_us, writes)) = spent(before, usage(server.pid)?) {
+    if let Some(cpu_us) = spent(before, usage(server.pid)?) {
         report.add("server CPU per delivery", cpu_us / deliveries as f64, "us");
         report.add("server CPU per message", cpu_us / messages as f64, "us");
-        report.add("server writes per delivery", writes / deliveries as f64, "");
     }
-    if let Some((cpu_us, _)) = spent(own_before, usage(Some(own_pid()))?) {
+    if let Some(cpu_us) = spent(own_before, usage(Some(own_pid()))?) {
         report.add(
             "this program's CPU per delivery",
             cpu_us / deliveries as f64,
@@ -152,7 +151,7 @@ pub(crate) async fn trigger(
     let seconds = began.elapsed().as_secs_f64();
     let mut report = Report::new(format!("trigger: {requests} requests of {batch} events"));
     report.add("requests per second", requests as f64 / seconds, "/s");
-    if let Some((cpu_us, _)) = spent(before, usage(server.pid)?) {
+    if let Some(cpu_us) = spent(before, usage(server.pid)?) {
         report.add("server CPU per request", cpu_us / requests as f64, "us");
         let events = (requests * batch) as f64;
         report.add("server CPU per event", cpu_us / events, "us");
@@ -170,7 +169,7 @@ pub(crate) async fn connect(server: &Server, connections: usize) -> anyhow::Resu
     let after = usage(server.pid)?;
     let mut report = Report::new(format!("connect: {connections} connections, subscribed"));
     report.add("connections per second", connections as f64 / seconds, "/s");
-    if let Some((cpu_us, _)) = spent(before, after) {
+    if let Some(cpu_us) = spent(before, after) {
         report.add(
             "server CPU per connection",
             cpu_us / connections as f64,
@@ -221,12 +220,9 @@ async fn open(
         .collect())
 }
 
-/// Microseconds of CPU time and write calls between two moments.
-fn spent(before: Option<Usage>, after: Option<Usage>) -> Option<(f64, f64)> {
-    let (before, after) = (before?, after?);
-    let cpu_us = after.cpu_ns.saturating_sub(before.cpu_ns) as f64 / 1_000.0;
-    let writes = after.writes.saturating_sub(before.writes) as f64;
-    Some((cpu_us, writes))
+/// Microseconds of CPU time between two moments.
+fn spent(before: Option<Usage>, after: Option<Usage>) -> Option<f64> {
+    Some(after?.cpu_ns.saturating_sub(before?.cpu_ns) as f64 / 1_000.0)
 }
 
 fn own_pid() -> i32 {

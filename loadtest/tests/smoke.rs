@@ -77,7 +77,7 @@ fn every_scenario_passes(server: &Server) {
                 "--under-way",
                 "64",
             ],
-            "server writes per delivery",
+            "server CPU per delivery",
         ),
         (
             &[
