@@ -31,6 +31,9 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// certificate files, and requests of back ends.
 const SPARE_FILES: u64 = 256;
 
+/// Below this the limit of open files was probably never looked at.
+const FEW_CONNECTIONS: usize = 10_000;
+
 /// A server whose ports are open, but which accepts nothing yet.
 #[derive(Debug)]
 pub struct Server {
@@ -224,7 +227,15 @@ fn max_connections(wanted: Option<usize>) -> usize {
             possible
         }
         Some(wanted) => wanted,
-        None => possible,
+        None => {
+            if possible < FEW_CONNECTIONS {
+                tracing::warn!(
+                    possible,
+                    "the limit of open files allows few connections; raise it with ulimit -n or LimitNOFILE"
+                );
+            }
+            possible
+        }
     }
 }
 

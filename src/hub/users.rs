@@ -24,6 +24,8 @@ pub(super) struct Users {
 #[derive(Debug, Default)]
 struct State {
     users: HashMap<UserId, User>,
+    /// A connection waits for the notice of its sign-in, and can only make one
+    /// more by leaving: there are at most two for each connection.
     notices: VecDeque<Notice>,
     is_draining: bool,
 }
