@@ -26,14 +26,27 @@ impl Drop for Server {
 fn start(program: &Path, arguments: &[&str], before: &str) -> Server {
     let mut process = Command::new(program)
         .args(arguments)
+        // Nothing of the environment configures the server.
+        .env_clear()
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let errors = process.stderr.take().unwrap();
     let mut lines = BufReader::new(errors).lines();
-    let line = lines.next().unwrap().unwrap();
-    let (_, rest) = line.split_once(before).unwrap();
-    let address = rest.split('"').next().unwrap().to_owned();
+    let mut said = Vec::new();
+    let address = loop {
+        let Some(line) = lines.next() else {
+            panic!(
+                "{} does not say where it listens: {said:?}",
+                program.display()
+            );
+        };
+        let line = line.unwrap();
+        if let Some((_, rest)) = line.split_once(before) {
+            break rest.split('"').next().unwrap().to_owned();
+        }
+        said.push(line);
+    };
     // Whoever writes to a pipe that nobody reads is stopped by it.
     std::thread::spawn(move || lines.for_each(drop));
     Server { process, address }
