@@ -18,6 +18,7 @@
 //! | [`auth`] | signatures of subscriptions, sign-ins and webhooks |
 //! | [`request`] | signatures of HTTP API requests |
 //! | [`trigger`] | bodies of `events` and `batch_events` |
+//! | [`webhook`] | events and bodies of webhooks |
 //! | [`limits`] | sizes and counts that the protocol fixes, with Pusher's defaults |
 
 pub mod app;
@@ -33,6 +34,7 @@ pub mod server_message;
 pub mod socket_id;
 pub mod trigger;
 pub mod user;
+pub mod webhook;
 
 pub use app::{AppId, AppKey, AppSecret};
 pub use channel::{ChannelKind, ChannelName};
@@ -43,3 +45,4 @@ pub use limits::Limits;
 pub use server_message::ServerMessage;
 pub use socket_id::SocketId;
 pub use user::{ChannelData, UserData, UserId};
+pub use webhook::{WebhookEvent, WebhookEventKind, WebhookEventType};
