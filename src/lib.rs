@@ -9,3 +9,4 @@ pub mod http;
 pub mod hub;
 pub mod server;
 pub mod transport;
+pub mod webhook;

@@ -13,13 +13,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{Api, Health, Ops};
 use crate::apps::{AppStore, ConfigFileApps};
-use crate::config::{AppConfig, Config};
+use crate::config::{AppConfig, Config, WebhooksConfig};
 use crate::engine::MemoryEngine;
 use crate::http::{Answer, Handler, Peer, text_answer};
 use crate::hub::{Hub, Timeouts};
 use crate::transport::{
     CertificateFiles, Certificates, Listener, ListenerSettings, WebSocketSettings, WebSockets,
 };
+use crate::webhook::{WebhookSettings, Webhooks};
 
 /// The longest time between two rounds over all connections.
 const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -45,6 +46,8 @@ pub struct Server {
     address: SocketAddr,
     metrics_address: SocketAddr,
     certificates: Option<Arc<Certificates>>,
+    /// Absent: no app has any, and the hub need not tell what happens.
+    webhooks: Option<Webhooks>,
     shutdown_grace: Duration,
     sweep_interval: Duration,
     tasks: TaskTracker,
@@ -98,6 +101,10 @@ impl Server {
             max_connections(config.server.max_connections),
             tasks.clone(),
         ));
+        let has_webhooks = config.apps.iter().any(|app| !app.webhooks.is_empty());
+        let webhooks = has_webhooks
+            .then(|| Webhooks::new(&hub, Arc::clone(&apps), webhook_settings(&config.webhooks)))
+            .transpose()?;
         let sockets = WebSockets::new(
             Arc::clone(&hub),
             Arc::clone(&apps),
@@ -114,7 +121,11 @@ impl Server {
                 health: Health::new(Arc::clone(&hub)),
                 sockets: Arc::new(sockets),
             }),
-            ops: Arc::new(Ops::new(Arc::clone(&hub))),
+            ops: Arc::new(Ops::new(
+                Arc::clone(&hub),
+                webhooks.as_ref().map(Webhooks::figures),
+            )),
+            webhooks,
             address: listener.address()?,
             metrics_address: ops_listener.address()?,
             listener,
@@ -166,6 +177,7 @@ impl Server {
             end.clone(),
             background.clone(),
         ));
+        let webhooks = self.webhooks.map(Webhooks::start);
         self.listener
             .run(self.port, stop.clone(), finish.clone(), self.tasks.clone())
             .await;
@@ -188,11 +200,30 @@ impl Server {
                 "stopped before everything had ended"
             );
         }
+        if let Some(webhooks) = webhooks {
+            // The last clients are gone, which is the last that back ends hear.
+            let outcome = tokio::time::timeout(LAST_WORDS, webhooks.finish()).await;
+            if outcome.is_err() {
+                tracing::warn!("stopped before all webhooks were sent");
+            }
+        }
         end.cancel();
         background.close();
         background.wait().await;
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+fn webhook_settings(config: &WebhooksConfig) -> WebhookSettings {
+    WebhookSettings {
+        deny_private_targets: config.deny_private_targets,
+        hold_back: config.hold_back,
+        batch_window: config.batch_window,
+        connect_timeout: config.connect_timeout,
+        timeout: config.timeout,
+        first_retry: config.first_retry,
+        retry_for: config.retry_for,
     }
 }
 

@@ -11,16 +11,20 @@ use prometheus::{Encoder, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, 
 use serde::Serialize;
 
 use crate::hub::{AppHub, Hub};
+use crate::webhook;
 
 /// All figures of this node.
 ///
 /// # Errors
 /// Two figures have the same name, or one has none.
-pub(super) fn text(hub: &Hub) -> prometheus::Result<Vec<u8>> {
+pub(super) fn text(hub: &Hub, webhooks: Option<&webhook::Figures>) -> prometheus::Result<Vec<u8>> {
     let registry = Registry::new();
     registry.register(Box::new(ProcessCollector::for_self()))?;
     node_figures(hub, &registry)?;
     app_figures(&hub.apps(), &registry)?;
+    if let Some(figures) = webhooks {
+        figures.register(&registry)?;
+    }
     let mut text = Vec::new();
     TextEncoder::new().encode(&registry.gather(), &mut text)?;
     Ok(text)

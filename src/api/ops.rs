@@ -10,20 +10,26 @@ use super::health::Health;
 use super::metrics;
 use crate::http::{Answer, Handler, Peer, answer, json_answer, text_answer};
 use crate::hub::Hub;
+use crate::webhook;
 
 /// Answers on the second port.
 #[derive(Debug)]
 pub struct Ops {
     hub: Arc<Hub>,
     health: Health,
+    webhooks: Option<webhook::Figures>,
 }
 
 impl Ops {
-    /// Tells of the node that `hub` is on.
+    /// Tells of the node that `hub` is on, and of webhooks if there are any.
     #[must_use]
-    pub fn new(hub: Arc<Hub>) -> Self {
+    pub fn new(hub: Arc<Hub>, webhooks: Option<webhook::Figures>) -> Self {
         let health = Health::new(Arc::clone(&hub));
-        Self { hub, health }
+        Self {
+            hub,
+            health,
+            webhooks,
+        }
     }
 
     fn answer(&self, path: &str) -> Answer {
@@ -31,7 +37,7 @@ impl Ops {
             return answer;
         }
         match path {
-            "/metrics" => match metrics::text(&self.hub) {
+            "/metrics" => match metrics::text(&self.hub, self.webhooks.as_ref()) {
                 Ok(text) => answer(
                     StatusCode::OK,
                     "text/plain; version=0.0.4; charset=utf-8",

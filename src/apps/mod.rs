@@ -4,6 +4,7 @@
 //! connected to them; that is the hub's.
 
 mod config_file;
+mod webhook;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 pub use config_file::ConfigFileApps;
+pub use webhook::{ChannelFilter, InvalidWebhook, Webhook, WebhookId};
 
 /// One tenant. Immutable: a change makes a new one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +44,10 @@ pub struct App {
     /// Origins of pages that may connect, such as `https://shop.example`.
     /// Empty: all. Clients without an `Origin`, such as mobile apps, may always.
     pub allowed_origins: Vec<String>,
+    /// Whether events that come shortly after one another share a webhook.
+    pub webhook_batching: bool,
+    /// Where the back end is told what happens.
+    pub webhooks: Vec<Arc<Webhook>>,
     /// Sizes, counts and rates.
     pub limits: Limits,
 }
@@ -86,6 +92,8 @@ impl App {
             subscription_errors: true,
             over_quota: OverQuota::default(),
             allowed_origins: Vec::new(),
+            webhook_batching: true,
+            webhooks: Vec::new(),
             limits: Limits::default(),
         }
     }

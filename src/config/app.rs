@@ -1,13 +1,15 @@
 //! `[[apps]]`: the tenants of the file.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 use fanfare_protocol::{AppId, AppKey, AppSecret, Limits};
 use figment::Figment;
 use figment::providers::Serialized;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::ConfigError;
+use super::{ConfigError, WebhookConfig};
 use crate::apps::{App, KeyPair, OverQuota};
 
 /// What the app is called when none is configured, as soketi users know it.
@@ -17,6 +19,9 @@ const DEFAULT_SECRET: &str = "app-secret";
 
 /// The largest number of client events per second, which is to say no limit.
 pub(super) const MAX_RATE: u32 = 1_000_000;
+
+/// Webhooks of one app: each costs a look at every event of the app.
+const MAX_WEBHOOKS: usize = 20;
 
 /// What stands in the place of a secret.
 pub(super) const MASK: &str = "..";
@@ -65,6 +70,13 @@ pub struct AppConfig {
     /// Origins of pages that may connect. Default: all.
     #[serde(default)]
     pub allowed_origins: Vec<String>,
+    /// Whether events that come shortly after one another share a webhook
+    /// request. Default true.
+    #[serde(default = "yes")]
+    pub webhook_batching: bool,
+    /// What the back end is told, and where.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<WebhookConfig>,
     /// Sizes, counts and rates.
     #[serde(default)]
     pub limits: Limits,
@@ -133,6 +145,8 @@ impl AppConfig {
             subscription_errors: true,
             over_quota: OverQuota::default(),
             allowed_origins: Vec::new(),
+            webhook_batching: true,
+            webhooks: Vec::new(),
             limits: Limits::default(),
         }
     }
@@ -220,7 +234,32 @@ impl AppConfig {
                 ));
             }
         }
+        self.check_webhooks(&bad)?;
         self.check_limits(&bad)
+    }
+
+    fn check_webhooks(
+        &self,
+        bad: &impl Fn(&str, &str, &str) -> ConfigError,
+    ) -> Result<(), ConfigError> {
+        if self.webhooks.len() > MAX_WEBHOOKS {
+            let expected = format!("at most {MAX_WEBHOOKS} webhooks");
+            return Err(bad("webhooks", &self.webhooks.len().to_string(), &expected));
+        }
+        let mut ids = HashSet::new();
+        for (index, webhook) in self.webhooks.iter().enumerate() {
+            let at = |key: &str| format!("webhooks[{index}].{key}");
+            let checked = webhook.to_webhook().map_err(|invalid| {
+                let shown = webhook.shown(invalid.key);
+                bad(&at(invalid.key), shown, &invalid.expected)
+            })?;
+            if !ids.insert(checked.id) {
+                let expected =
+                    "a webhook that differs from those before it in URL, events or channels";
+                return Err(bad(&at("url"), webhook.shown("url"), expected));
+            }
+        }
+        Ok(())
     }
 
     fn check_limits(
@@ -271,7 +310,8 @@ impl AppConfig {
     }
 
     /// The app as the server knows it. Call it after the configuration was
-    /// checked; a key without its secret is left out.
+    /// checked; a key without its secret is left out, and so is a webhook that
+    /// cannot be used.
     #[must_use]
     pub fn to_app(&self) -> App {
         App {
@@ -293,6 +333,12 @@ impl AppConfig {
             subscription_errors: self.subscription_errors,
             over_quota: self.over_quota,
             allowed_origins: self.allowed_origins.clone(),
+            webhook_batching: self.webhook_batching,
+            webhooks: self
+                .webhooks
+                .iter()
+                .filter_map(|webhook| webhook.to_webhook().ok().map(Arc::new))
+                .collect(),
             limits: self.limits.clone(),
         }
     }

@@ -184,6 +184,37 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
     ),
     ("FANFARE_LOG_LEVEL", "log.level", Form::Text),
     ("FANFARE_LOG_FORMAT", "log.format", Form::Text),
+    (
+        "FANFARE_WEBHOOKS_DENY_PRIVATE_TARGETS",
+        "webhooks.deny_private_targets",
+        Form::Flag,
+    ),
+    (
+        "FANFARE_WEBHOOKS_HOLD_BACK",
+        "webhooks.hold_back",
+        Form::Number,
+    ),
+    (
+        "FANFARE_WEBHOOKS_BATCH_WINDOW",
+        "webhooks.batch_window",
+        Form::Number,
+    ),
+    (
+        "FANFARE_WEBHOOKS_CONNECT_TIMEOUT",
+        "webhooks.connect_timeout",
+        Form::Number,
+    ),
+    ("FANFARE_WEBHOOKS_TIMEOUT", "webhooks.timeout", Form::Number),
+    (
+        "FANFARE_WEBHOOKS_FIRST_RETRY",
+        "webhooks.first_retry",
+        Form::Number,
+    ),
+    (
+        "FANFARE_WEBHOOKS_RETRY_FOR",
+        "webhooks.retry_for",
+        Form::Number,
+    ),
 ];
 
 /// A variable of another server or SDK that is honoured here.

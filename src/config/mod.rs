@@ -12,6 +12,8 @@ mod error;
 mod log;
 mod seconds;
 mod server;
+mod webhook;
+mod webhooks;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -27,6 +29,8 @@ pub use self::environment::{Effect, FOREIGN_NAMES, ForeignName, Form, OWN_NAMES,
 pub use self::error::ConfigError;
 pub use self::log::{LogConfig, LogFormat};
 pub use self::server::{ServerConfig, TlsConfig};
+pub use self::webhook::WebhookConfig;
+pub use self::webhooks::WebhooksConfig;
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,6 +42,8 @@ pub struct Config {
     pub connection: ConnectionConfig,
     /// What is logged, and how.
     pub log: LogConfig,
+    /// How webhooks are sent, and where they may go.
+    pub webhooks: WebhooksConfig,
     /// The tenants.
     pub apps: Vec<AppConfig>,
 }

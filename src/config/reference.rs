@@ -41,6 +41,12 @@ fn with_every_key() -> Config {
     let mut app = AppConfig::new("id", "key", "secret");
     app.keys = app.pairs();
     app.limits.connections = Some(1);
+    let mut webhook = WebhookConfig::new("https://example.com/", &[]);
+    webhook.channel_prefix = Some(String::new());
+    webhook.channel_suffix = Some(String::new());
+    webhook.channel_pattern = Some(String::new());
+    webhook.headers.insert("name".to_owned(), "value".into());
+    app.webhooks.push(webhook);
     config.apps.push(app);
     config
 }
@@ -53,6 +59,12 @@ fn collect(header: &str, table: &Table, keys: &mut BTreeMap<String, Vec<String>>
     };
     for (name, value) in table {
         match value {
+            // Its keys are the operator's.
+            Value::Table(_) if name == "headers" => {
+                keys.entry(header.to_owned())
+                    .or_default()
+                    .push(name.clone());
+            }
             Value::Table(inner) => collect(&format!("[{}]", join(name)), inner, keys),
             Value::Array(list) if list.first().is_some_and(Value::is_table) => {
                 for element in list.iter().filter_map(Value::as_table) {

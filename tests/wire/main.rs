@@ -19,3 +19,4 @@ mod private;
 mod subscription_count;
 mod tls;
 mod users;
+mod webhooks;
