@@ -8,5 +8,6 @@ pub mod engine;
 pub mod http;
 pub mod hub;
 pub mod server;
+pub mod store;
 pub mod transport;
 pub mod webhook;

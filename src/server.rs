@@ -17,6 +17,7 @@ use crate::config::{AppConfig, Config, WebhooksConfig};
 use crate::engine::MemoryEngine;
 use crate::http::{Answer, Handler, Peer, text_answer};
 use crate::hub::{Hub, Timeouts};
+use crate::store::{Change, Database, Replica};
 use crate::transport::{
     CertificateFiles, Certificates, Listener, ListenerSettings, WebSocketSettings, WebSockets,
 };
@@ -48,17 +49,20 @@ pub struct Server {
     certificates: Option<Arc<Certificates>>,
     /// Absent: no app has any, and the hub need not tell what happens.
     webhooks: Option<Webhooks>,
+    /// Absent: the apps of the configuration are all there are.
+    replica: Option<Arc<Replica>>,
     shutdown_grace: Duration,
     sweep_interval: Duration,
     tasks: TaskTracker,
 }
 
 impl Server {
-    /// Opens the ports and constructs everything. Must be called on a runtime.
+    /// Opens the ports and constructs everything.
     ///
     /// # Errors
-    /// An address is taken, or a certificate cannot be read.
-    pub fn bind(config: &Config) -> anyhow::Result<Self> {
+    /// An address is taken, a certificate cannot be read, or the database cannot
+    /// be used.
+    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
         let certificates = config
             .server
             .tls
@@ -85,8 +89,20 @@ impl Server {
         let ops_address = SocketAddr::new(config.server.metrics_host, config.server.metrics_port);
         let ops_listener = open(ops_address, None, settings, "server.metrics_port")?;
 
-        let apps = config.apps.iter().map(AppConfig::to_app).collect();
-        let apps: Arc<dyn AppStore> = Arc::new(ConfigFileApps::new(apps));
+        let fixed = config.apps.iter().map(AppConfig::to_app).collect();
+        let fixed = ConfigFileApps::new(fixed);
+        let mut replica = None;
+        let apps: Arc<dyn AppStore> = match Database::connect(&config.store).await? {
+            None => Arc::new(fixed),
+            Some(database) => {
+                if !database.is_read_only() {
+                    database.migrate().await?;
+                }
+                let loaded = Arc::new(Replica::load(database, fixed).await?);
+                replica = Some(Arc::clone(&loaded));
+                loaded
+            }
+        };
 
         let tasks = TaskTracker::new();
         let timeouts = Timeouts {
@@ -101,7 +117,8 @@ impl Server {
             max_connections(config.server.max_connections),
             tasks.clone(),
         ));
-        let has_webhooks = config.apps.iter().any(|app| !app.webhooks.is_empty());
+        let has_webhooks =
+            replica.is_some() || config.apps.iter().any(|app| !app.webhooks.is_empty());
         let webhooks = has_webhooks
             .then(|| Webhooks::new(&hub, Arc::clone(&apps), webhook_settings(&config.webhooks)))
             .transpose()?;
@@ -124,8 +141,10 @@ impl Server {
             ops: Arc::new(Ops::new(
                 Arc::clone(&hub),
                 webhooks.as_ref().map(Webhooks::figures),
+                replica.clone(),
             )),
             webhooks,
+            replica,
             address: listener.address()?,
             metrics_address: ops_listener.address()?,
             listener,
@@ -178,6 +197,9 @@ impl Server {
             background.clone(),
         ));
         let webhooks = self.webhooks.map(Webhooks::start);
+        if let Some(replica) = self.replica {
+            background.spawn(follow(replica, Arc::clone(&self.hub), end.clone()));
+        }
         self.listener
             .run(self.port, stop.clone(), finish.clone(), self.tasks.clone())
             .await;
@@ -277,6 +299,15 @@ fn sweep_interval(timeouts: Timeouts) -> Duration {
         .min(timeouts.authorization)
         .min(timeouts.stalled_write);
     (shortest / 4).clamp(Duration::from_millis(1), MAX_SWEEP_INTERVAL)
+}
+
+/// Carries changes of the database over to connections that exist.
+async fn follow(replica: Arc<Replica>, hub: Arc<Hub>, end: CancellationToken) {
+    let tell = |change| match change {
+        Change::Updated(app) => hub.update(app),
+        Change::Deleted(id) => hub.remove(&id),
+    };
+    replica.follow(end, tell).await;
 }
 
 async fn sweep(hub: Arc<Hub>, interval: Duration, end: CancellationToken) {

@@ -10,6 +10,7 @@ use super::health::Health;
 use super::metrics;
 use crate::http::{Answer, Handler, Peer, answer, json_answer, text_answer};
 use crate::hub::Hub;
+use crate::store::Replica;
 use crate::webhook;
 
 /// Answers on the second port.
@@ -18,17 +19,24 @@ pub struct Ops {
     hub: Arc<Hub>,
     health: Health,
     webhooks: Option<webhook::Figures>,
+    replica: Option<Arc<Replica>>,
 }
 
 impl Ops {
-    /// Tells of the node that `hub` is on, and of webhooks if there are any.
+    /// Tells of the node that `hub` is on, and of webhooks and the database if
+    /// there are any.
     #[must_use]
-    pub fn new(hub: Arc<Hub>, webhooks: Option<webhook::Figures>) -> Self {
+    pub fn new(
+        hub: Arc<Hub>,
+        webhooks: Option<webhook::Figures>,
+        replica: Option<Arc<Replica>>,
+    ) -> Self {
         let health = Health::new(Arc::clone(&hub));
         Self {
             hub,
             health,
             webhooks,
+            replica,
         }
     }
 
@@ -37,17 +45,19 @@ impl Ops {
             return answer;
         }
         match path {
-            "/metrics" => match metrics::text(&self.hub, self.webhooks.as_ref()) {
-                Ok(text) => answer(
-                    StatusCode::OK,
-                    "text/plain; version=0.0.4; charset=utf-8",
-                    Bytes::from(text),
-                ),
-                Err(error) => {
-                    tracing::warn!(%error, "metrics cannot be told");
-                    text_answer(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"))
+            "/metrics" => {
+                match metrics::text(&self.hub, self.webhooks.as_ref(), self.replica.as_deref()) {
+                    Ok(text) => answer(
+                        StatusCode::OK,
+                        "text/plain; version=0.0.4; charset=utf-8",
+                        Bytes::from(text),
+                    ),
+                    Err(error) => {
+                        tracing::warn!(%error, "metrics cannot be told");
+                        text_answer(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"))
+                    }
                 }
-            },
+            }
             "/usage" => match metrics::memory_usage() {
                 Ok(usage) => json_answer(usage),
                 Err(error) => text_answer(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),

@@ -4,6 +4,7 @@
 //! connected to them; that is the hub's.
 
 mod config_file;
+mod vault;
 mod webhook;
 
 use std::fmt::Debug;
@@ -14,6 +15,7 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 pub use config_file::ConfigFileApps;
+pub use vault::{InvalidMasterKey, Vault, VaultError};
 pub use webhook::{ChannelFilter, InvalidWebhook, Webhook, WebhookId};
 
 /// One tenant. Immutable: a change makes a new one.

@@ -3,9 +3,11 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 
 mod api;
+mod app;
 mod channels;
 mod check_config;
 mod healthcheck;
+mod migrate;
 mod output;
 mod serve;
 mod subscribe;
@@ -45,6 +47,10 @@ enum Command {
     Subscribe(subscribe::Subscribe),
     /// List the occupied channels
     Channels(channels::Channels),
+    /// Create, list and change the apps of the database
+    App(app::App),
+    /// Bring the tables of the database up to date
+    Migrate(migrate::Migrate),
     /// Ask a running server whether it is ready; for container health checks
     Healthcheck(healthcheck::Healthcheck),
 }
@@ -108,6 +114,8 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Trigger(trigger) => on_one_thread(trigger.run()),
         Command::Subscribe(subscribe) => on_one_thread(subscribe.run()),
         Command::Channels(channels) => on_one_thread(channels.run()),
+        Command::App(app) => on_one_thread(app.run()),
+        Command::Migrate(migrate) => on_one_thread(migrate.run()),
         Command::Healthcheck(check) => on_one_thread(check.run()),
     }
 }

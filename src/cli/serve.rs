@@ -64,7 +64,7 @@ impl Serve {
 
 async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let config = &loaded.config;
-    let server = Server::bind(config)?;
+    let server = Server::bind(config).await?;
     welcome(&loaded, server.address(), server.metrics_address());
     let stop = CancellationToken::new();
     let mut signals = Signals {

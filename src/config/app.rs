@@ -18,7 +18,7 @@ const DEFAULT_KEY: &str = "app-key";
 const DEFAULT_SECRET: &str = "app-secret";
 
 /// The largest number of client events per second, which is to say no limit.
-pub(super) const MAX_RATE: u32 = 1_000_000;
+pub const MAX_RATE: u32 = 1_000_000;
 
 /// Webhooks of one app: each costs a look at every event of the app.
 const MAX_WEBHOOKS: usize = 20;
@@ -193,9 +193,18 @@ impl AppConfig {
             .collect()
     }
 
-    pub(super) fn check(&self, index: usize) -> Result<(), ConfigError> {
+    /// Checks an app that stands in no file.
+    ///
+    /// # Errors
+    /// The first value that it cannot have.
+    pub fn check_alone(&self) -> Result<(), ConfigError> {
+        self.check("app")
+    }
+
+    /// `path` is where the app stands.
+    pub(super) fn check(&self, path: &str) -> Result<(), ConfigError> {
         let bad = |name: &str, value: &str, expected: &str| {
-            ConfigError::bad_value(&format!("apps[{index}].{name}"), value, expected, None)
+            ConfigError::bad_value(&format!("{path}.{name}"), value, expected, None)
         };
         if !is_path_segment(&self.id) {
             return Err(bad(
@@ -206,7 +215,7 @@ impl AppConfig {
         }
         let missing = |name: &str| {
             ConfigError::missing(
-                format!("apps[{index}].{name}"),
+                format!("{path}.{name}"),
                 "key and secret, or keys = [{ key = \"…\", secret = \"…\" }]",
             )
         };

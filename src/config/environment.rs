@@ -184,6 +184,18 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
     ),
     ("FANFARE_LOG_LEVEL", "log.level", Form::Text),
     ("FANFARE_LOG_FORMAT", "log.format", Form::Text),
+    ("FANFARE_STORE_URL", "store.url", Form::Text),
+    ("FANFARE_STORE_MASTER_KEY", "store.master_key", Form::Text),
+    (
+        "FANFARE_STORE_OLD_MASTER_KEYS",
+        "store.old_master_keys",
+        Form::List,
+    ),
+    (
+        "FANFARE_STORE_SOKETI_TABLE",
+        "store.soketi_table",
+        Form::Text,
+    ),
     (
         "FANFARE_WEBHOOKS_DENY_PRIVATE_TARGETS",
         "webhooks.deny_private_targets",

@@ -12,6 +12,7 @@ mod error;
 mod log;
 mod seconds;
 mod server;
+mod store;
 mod webhook;
 mod webhooks;
 
@@ -22,13 +23,14 @@ use figment::Figment;
 use figment::providers::Serialized;
 use serde::{Deserialize, Serialize};
 
-pub use self::app::{AppConfig, KeyConfig, Secret};
+pub use self::app::{AppConfig, KeyConfig, MAX_RATE, Secret};
 pub use self::connection::ConnectionConfig;
 use self::environment::Environment;
 pub use self::environment::{Effect, FOREIGN_NAMES, ForeignName, Form, OWN_NAMES, Used};
 pub use self::error::ConfigError;
 pub use self::log::{LogConfig, LogFormat};
 pub use self::server::{ServerConfig, TlsConfig};
+pub use self::store::StoreConfig;
 pub use self::webhook::WebhookConfig;
 pub use self::webhooks::WebhooksConfig;
 
@@ -44,6 +46,8 @@ pub struct Config {
     pub log: LogConfig,
     /// How webhooks are sent, and where they may go.
     pub webhooks: WebhooksConfig,
+    /// The database of apps.
+    pub store: StoreConfig,
     /// The tenants.
     pub apps: Vec<AppConfig>,
 }
@@ -113,12 +117,13 @@ impl Config {
                     for (key, variable) in environment.app_variables() {
                         origins.insert(format!("apps[0].{key}"), variable);
                     }
-                    app
+                    Some(app)
                 }
-                None => AppConfig::default_app(),
+                // A server with a database has the apps of that.
+                None => config.store.url.is_none().then(AppConfig::default_app),
             };
-            has_default_app = app.has_default_credentials();
-            config.apps.push(app);
+            has_default_app = app.as_ref().is_some_and(AppConfig::has_default_credentials);
+            config.apps.extend(app);
         } else {
             environment.app_is_ignored();
         }
@@ -143,10 +148,11 @@ impl Config {
         self.server.check()?;
         self.connection.check()?;
         self.log.check()?;
+        self.store.check()?;
         let mut ids = HashSet::new();
         let mut keys = HashSet::new();
         for (index, app) in self.apps.iter().enumerate() {
-            app.check(index)?;
+            app.check(&format!("apps[{index}]"))?;
             if !ids.insert(app.id.as_str()) {
                 let key = format!("apps[{index}].id");
                 return Err(ConfigError::bad_value(

@@ -38,6 +38,12 @@ fn with_every_key() -> Config {
         cert: "cert.pem".into(),
         key: "key.pem".into(),
     });
+    config.store = StoreConfig {
+        url: Some("sqlite://fanfare.db".into()),
+        master_key: Some("key".into()),
+        old_master_keys: vec!["key".into()],
+        soketi_table: Some("apps".to_owned()),
+    };
     let mut app = AppConfig::new("id", "key", "secret");
     app.keys = app.pairs();
     app.limits.connections = Some(1);

@@ -146,6 +146,25 @@ impl Hub {
             .cloned()
     }
 
+    /// Takes over a change of an app. Connections of one that was disabled are
+    /// closed with 4003.
+    pub fn update(&self, app: Arc<App>) {
+        if let Some(app_hub) = self.find(&app.id) {
+            app_hub.update(app);
+        }
+    }
+
+    /// Closes the connections of an app that is no more with 4001.
+    pub fn remove(&self, id: &AppId) {
+        let Some(app_hub) = self.find(id) else {
+            return;
+        };
+        let key = app_hub.app().keys.first().map(|pair| pair.key.to_string());
+        app_hub.close_all(&Close::UnknownApp {
+            key: key.unwrap_or_default(),
+        });
+    }
+
     /// All apps that were used since the start.
     #[must_use]
     pub fn apps(&self) -> Vec<Arc<AppHub>> {

@@ -112,7 +112,7 @@ impl Collector {
     fn app(&self, id: &AppId) -> Option<Arc<App>> {
         let hub = self.hub.find(id)?;
         let app = hub.app();
-        (!app.webhooks.is_empty()).then(|| Arc::clone(app))
+        (!app.webhooks.is_empty()).then(|| Arc::clone(&app))
     }
 
     fn take(&mut self, event: HubEvent) {
@@ -258,7 +258,7 @@ impl Collector {
             "more happened than could be told as webhooks; comparing with the hub"
         );
         for app_hub in self.hub.apps() {
-            let app = Arc::clone(app_hub.app());
+            let app = Arc::clone(&app_hub.app());
             if wants_changes(&app) {
                 self.compare(&app, &snapshot(&app_hub));
             }

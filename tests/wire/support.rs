@@ -62,7 +62,7 @@ impl TestServer {
         config.server.metrics_port = 0;
         config.apps = vec![app(ID, KEY, SECRET)];
         change(&mut config);
-        let server = Server::bind(&config).unwrap();
+        let server = Server::bind(&config).await.unwrap();
         let stop = CancellationToken::new();
         Self {
             address: server.address(),
