@@ -17,7 +17,7 @@ use crate::config::{AppConfig, Config, WebhooksConfig};
 use crate::engine::MemoryEngine;
 use crate::http::{Answer, Handler, Peer, text_answer};
 use crate::hub::{Hub, Timeouts};
-use crate::store::{Change, Database, Replica};
+use crate::store::{Change, Database, Journal, Replica};
 use crate::transport::{
     CertificateFiles, Certificates, Listener, ListenerSettings, WebSocketSettings, WebSockets,
 };
@@ -91,12 +91,13 @@ impl Server {
 
         let fixed = config.apps.iter().map(AppConfig::to_app).collect();
         let fixed = ConfigFileApps::new(fixed);
-        let mut replica = None;
+        let (mut replica, mut journal) = (None, None);
         let apps: Arc<dyn AppStore> = match Database::connect(&config.store).await? {
             None => Arc::new(fixed),
             Some(database) => {
                 if !database.is_read_only() {
                     database.migrate().await?;
+                    journal = Some(Journal::new(database.clone()));
                 }
                 let loaded = Arc::new(Replica::load(database, fixed).await?);
                 replica = Some(Arc::clone(&loaded));
@@ -120,7 +121,14 @@ impl Server {
         let has_webhooks =
             replica.is_some() || config.apps.iter().any(|app| !app.webhooks.is_empty());
         let webhooks = has_webhooks
-            .then(|| Webhooks::new(&hub, Arc::clone(&apps), webhook_settings(&config.webhooks)))
+            .then(|| {
+                Webhooks::new(
+                    &hub,
+                    Arc::clone(&apps),
+                    journal,
+                    webhook_settings(&config.webhooks),
+                )
+            })
             .transpose()?;
         let sockets = WebSockets::new(
             Arc::clone(&hub),

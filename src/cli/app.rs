@@ -307,7 +307,8 @@ fn credentials(id: &str, pair: &KeyConfig, port: u16, as_json: bool) -> anyhow::
     Ok(())
 }
 
-fn date(unix_ms: i64) -> String {
+/// A time as people read it, in seconds of UTC.
+pub(super) fn date(unix_ms: i64) -> String {
     let time = UNIX_EPOCH + Duration::from_millis(u64::try_from(unix_ms).unwrap_or(0));
     let time = OffsetDateTime::from(time);
     let time = time.replace_nanosecond(0).unwrap_or(time);

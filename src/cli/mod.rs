@@ -12,6 +12,7 @@ mod output;
 mod serve;
 mod subscribe;
 mod trigger;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,6 +50,8 @@ enum Command {
     Channels(channels::Channels),
     /// Create, list and change the apps of the database
     App(app::App),
+    /// List webhook requests, and send one again
+    Webhooks(webhooks::Webhooks),
     /// Bring the tables of the database up to date
     Migrate(migrate::Migrate),
     /// Ask a running server whether it is ready; for container health checks
@@ -115,6 +118,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Subscribe(subscribe) => on_one_thread(subscribe.run()),
         Command::Channels(channels) => on_one_thread(channels.run()),
         Command::App(app) => on_one_thread(app.run()),
+        Command::Webhooks(webhooks) => on_one_thread(webhooks.run()),
         Command::Migrate(migrate) => on_one_thread(migrate.run()),
         Command::Healthcheck(check) => on_one_thread(check.run()),
     }

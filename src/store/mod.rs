@@ -8,6 +8,7 @@
 //! are BIGINT, everything else is TEXT.
 
 mod apps;
+mod journal;
 mod replica;
 mod soketi;
 
@@ -19,6 +20,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AnyPool, Row, SqlSafeStr};
 
 pub use self::apps::{Changes, StoredApp};
+pub use self::journal::{Entry, Journal, KEEP_INTERVAL, Progress};
 pub use self::replica::{Change, Replica};
 use crate::apps::{Vault, VaultError};
 use crate::config::{ConfigError, StoreConfig};
@@ -30,7 +32,10 @@ const MAX_CONNECTIONS: u32 = 8;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The tables, in the order in which they were added.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "apps", include_str!("migrations/0001_apps.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "apps", include_str!("migrations/0001_apps.sql")),
+    (2, "webhooks", include_str!("migrations/0002_webhooks.sql")),
+];
 
 /// A connection to the database. Clones share it.
 #[derive(Clone, Debug)]

@@ -379,6 +379,7 @@ mod tests {
     use fanfare_protocol::webhook::MAX_EVENTS;
     use tokio_util::task::TaskTracker;
 
+    use super::super::book::Book;
     use super::super::delivery::Schedule;
     use super::super::endpoint::Shared;
     use super::super::sender::Sender;
@@ -429,6 +430,7 @@ mod tests {
             },
             batch_window: LONG,
             figures: figures.clone(),
+            book: Book::new(None),
             total_bytes: AtomicUsize::new(0),
             finish: CancellationToken::new(),
         }));

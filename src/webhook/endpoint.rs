@@ -4,6 +4,9 @@
 //! other. While everything is taken, requests go out one after the other and so
 //! keep the order; one that is not taken waits for its next attempt beside the
 //! queue, and those behind it go on. The task ends when nothing is left to do.
+//!
+//! With a database a request is written down before it is sent, and so is what
+//! came of it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,10 +21,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::book::{self, Book};
 use super::delivery::{Delivery, Schedule};
 use super::figures::{Fate, Figures};
 use super::sender::{Attempt, Lane, Outcome, Sender};
 use crate::apps::{App, AppStore, Webhook, WebhookId};
+use crate::store::{Entry, KEEP_INTERVAL, Progress};
 
 /// Bytes that may wait for one webhook; above it the oldest are dropped.
 const MAX_BYTES: usize = 4 << 20;
@@ -39,6 +44,9 @@ const MAX_RETRYING: usize = 8;
 
 /// What one event or request costs beside its text.
 const OVERHEAD: usize = 128;
+
+/// Rounds of the keeper between two prunings of the log: a minute.
+const ROUNDS_PER_PRUNING: u32 = 20;
 
 /// A task with nothing to do ends after this time.
 const IDLE: Duration = Duration::from_secs(30);
@@ -66,6 +74,7 @@ pub(super) struct Shared {
     pub(super) schedule: Schedule,
     pub(super) batch_window: Duration,
     pub(super) figures: Figures,
+    pub(super) book: Book,
     /// Bytes that wait in all queues, or beside them for another attempt.
     pub(super) total_bytes: AtomicUsize,
     /// From now on what was not tried yet is tried once, and no retry is waited
@@ -77,11 +86,16 @@ pub(super) struct Shared {
 #[derive(Debug)]
 struct Queue {
     state: Mutex<State>,
+    /// An event has come.
     arrived: Notify,
+    /// A request has come that was made elsewhere.
+    resumed: Notify,
 }
 
 #[derive(Debug)]
 struct State {
+    /// Where it goes, for the journal.
+    url: Arc<str>,
     /// Whether events share requests.
     is_batching: bool,
     /// Events that no request was made of yet.
@@ -90,6 +104,8 @@ struct State {
     deliveries: VecDeque<Delivery>,
     /// Of both.
     bytes: usize,
+    /// Requests that were written down and then had to make room.
+    dropped: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -127,18 +143,7 @@ impl Endpoints {
             webhook: webhook.id.clone(),
         };
         let mut queues = lock(&self.queues);
-        let queue = queues.entry(key.clone()).or_insert_with(|| {
-            let queue = Arc::new(Queue::new());
-            let worker = Worker {
-                key,
-                queue: Arc::clone(&queue),
-                shared: Arc::clone(&self.shared),
-                retrying: BTreeMap::new(),
-                is_failing: false,
-            };
-            self.tasks.spawn(worker.run(Arc::clone(&self.queues)));
-            queue
-        });
+        let queue = self.queue(&mut queues, key, || webhook.url.to_string());
         // Still under the lock of the map, so that the task does not end between.
         let dropped = queue.push(
             Waiting {
@@ -151,6 +156,61 @@ impl Endpoints {
         );
         if dropped > 0 {
             self.shared.figures.count(&app.id, Fate::Dropped, dropped);
+        }
+    }
+
+    /// The queue of that name, with a task of its own.
+    fn queue<'a>(
+        &self,
+        queues: &'a mut HashMap<EndpointKey, Arc<Queue>>,
+        key: EndpointKey,
+        url: impl FnOnce() -> String,
+    ) -> &'a Arc<Queue> {
+        queues.entry(key.clone()).or_insert_with(|| {
+            let queue = Arc::new(Queue::new(url().into()));
+            let worker = Worker {
+                key,
+                queue: Arc::clone(&queue),
+                shared: Arc::clone(&self.shared),
+                retrying: BTreeMap::new(),
+                is_failing: false,
+            };
+            self.tasks.spawn(worker.run(Arc::clone(&self.queues)));
+            queue
+        })
+    }
+
+    /// Goes on with a request that was written down, perhaps by another server.
+    fn resume(&self, entry: &Entry) {
+        let Some(delivery) = book::read(entry) else {
+            return;
+        };
+        let key = EndpointKey {
+            app: AppId::new(&entry.app_id),
+            webhook: WebhookId::new(&entry.webhook_id),
+        };
+        let mut queues = lock(&self.queues);
+        let queue = self.queue(&mut queues, key, || entry.url.clone());
+        queue.resume(delivery, &self.shared.total_bytes);
+    }
+
+    /// Keeps the promise to send what was written down, and takes over what
+    /// nobody sends, until `stop`.
+    pub(super) async fn keep(&self, stop: CancellationToken) {
+        if !self.shared.book.is_durable() {
+            return;
+        }
+        let mut rounds = tokio::time::interval(KEEP_INTERVAL);
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut round: u32 = 0;
+        while stop.run_until_cancelled(rounds.tick()).await.is_some() {
+            for entry in self.shared.book.keep().await {
+                self.resume(&entry);
+            }
+            if round.is_multiple_of(ROUNDS_PER_PRUNING) {
+                self.shared.book.prune().await;
+            }
+            round = round.wrapping_add(1);
         }
     }
 
@@ -173,19 +233,23 @@ impl Endpoints {
         self.shared.finish.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        self.shared.book.give_back().await;
     }
 }
 
 impl Queue {
-    fn new() -> Self {
+    fn new(url: Arc<str>) -> Self {
         Self {
             state: Mutex::new(State {
+                url,
                 is_batching: true,
                 events: VecDeque::new(),
                 deliveries: VecDeque::new(),
                 bytes: 0,
+                dropped: Vec::new(),
             }),
             arrived: Notify::new(),
+            resumed: Notify::new(),
         }
     }
 
@@ -238,12 +302,10 @@ impl Queue {
     }
 
     /// Makes a request of the events that wait the longest.
-    fn form(&self, total_bytes: &AtomicUsize) {
+    fn form(&self, total_bytes: &AtomicUsize) -> Option<Delivery> {
         let mut state = lock(&self.state);
         let most = if state.is_batching { MAX_EVENTS } else { 1 };
-        let Some(first) = state.events.pop_front() else {
-            return;
-        };
+        let first = state.events.pop_front()?;
         let mut events = String::from(first.text.as_ref());
         let mut cost = first.text.len() + OVERHEAD;
         let mut count = 1;
@@ -259,10 +321,27 @@ impl Queue {
             state.events.pop_front();
         }
         state.remove(cost, total_bytes);
-        state.add(events.len() + OVERHEAD, total_bytes);
-        state
-            .deliveries
-            .push_back(Delivery::new(events, Instant::now()));
+        let delivery = Delivery::new(events, Instant::now());
+        state.add(self::cost(&delivery), total_bytes);
+        Some(delivery)
+    }
+
+    /// Puts a request that [`Self::form`] made in line.
+    fn enqueue(&self, delivery: Delivery) {
+        lock(&self.state).deliveries.push_back(delivery);
+    }
+
+    /// Puts a request in line that was in none here.
+    fn resume(&self, delivery: Delivery, total_bytes: &AtomicUsize) {
+        let mut state = lock(&self.state);
+        state.add(cost(&delivery), total_bytes);
+        state.deliveries.push_back(delivery);
+        drop(state);
+        self.resumed.notify_one();
+    }
+
+    fn take_dropped(&self) -> Vec<u64> {
+        std::mem::take(&mut lock(&self.state).dropped)
     }
 
     fn next_delivery(&self, total_bytes: &AtomicUsize) -> Option<Delivery> {
@@ -292,7 +371,10 @@ impl State {
     /// Returns whether there was anything to drop.
     fn drop_oldest(&mut self, total_bytes: &AtomicUsize) -> bool {
         let length = match self.deliveries.pop_front() {
-            Some(delivery) => delivery.events.len(),
+            Some(delivery) => {
+                self.dropped.push(delivery.id);
+                delivery.events.len()
+            }
             None => match self.events.pop_front() {
                 Some(event) => event.text.len(),
                 None => return false,
@@ -314,34 +396,53 @@ struct Worker {
     is_failing: bool,
 }
 
-type Sending = BoxFuture<'static, (Delivery, Attempt)>;
+type Sending = BoxFuture<'static, (Delivery, Verdict)>;
+
+type Accepting = BoxFuture<'static, Option<Delivery>>;
+
+/// What an attempt means for a request.
+enum Verdict {
+    End(Fate),
+    /// It is tried again after this time.
+    Again(Duration),
+}
 
 impl Worker {
     async fn run(mut self, queues: Arc<Mutex<HashMap<EndpointKey, Arc<Queue>>>>) {
         let shared = Arc::clone(&self.shared);
         let queue = Arc::clone(&self.queue);
         let mut sending: Option<Sending> = None;
+        // Beside the sending, so that neither waits for the other.
+        let mut accepting: Option<Accepting> = None;
         loop {
             if sending.is_none() {
                 sending = self.next().map(|delivery| self.send(delivery));
             }
-            let is_idle = sending.is_none() && self.retrying.is_empty() && queue.is_empty();
+            if accepting.is_none() {
+                accepting = self.note_dropped();
+            }
+            let is_quiet = sending.is_none() && accepting.is_none();
+            let is_idle = is_quiet && self.retrying.is_empty() && queue.is_empty();
             let is_finishing = shared.finish.is_cancelled();
-            // What waits for its time waits for the next start of the server.
-            if is_finishing && sending.is_none() && !self.has_untried() {
+            if is_finishing && is_quiet && !self.has_untried() {
                 break;
             }
             let next_due = self.retrying.keys().next().map(|(due, _)| *due);
             tokio::select! {
-                Some((delivery, attempt)) = OptionFuture::from(sending.as_mut()) => {
+                Some((delivery, verdict)) = OptionFuture::from(sending.as_mut()) => {
                     sending = None;
-                    self.settle(delivery, attempt);
+                    self.settle(delivery, verdict);
                 }
-                () = queue.ready(shared.batch_window, &shared.finish) => {
-                    queue.form(&shared.total_bytes);
+                Some(delivery) = OptionFuture::from(accepting.as_mut()) => {
+                    accepting = None;
+                    delivery.into_iter().for_each(|delivery| queue.enqueue(delivery));
+                }
+                () = queue.ready(shared.batch_window, &shared.finish), if accepting.is_none() => {
+                    accepting = self.accept();
                 }
                 Some(()) = OptionFuture::from(next_due.map(tokio::time::sleep_until)),
                     if sending.is_none() => {}
+                () = queue.resumed.notified() => {}
                 () = shared.finish.cancelled(), if !is_finishing => {}
                 () = tokio::time::sleep(IDLE), if is_idle => {
                     let mut queues = lock(&queues);
@@ -352,11 +453,13 @@ impl Worker {
                 }
             }
         }
-        while !lock(&queue.state).events.is_empty() {
-            queue.form(&shared.total_bytes);
-        }
-        let untried = std::iter::from_fn(|| queue.next_delivery(&shared.total_bytes));
-        let left = untried.count() + self.retrying.len();
+        let unmade = std::iter::from_fn(|| queue.form(&shared.total_bytes)).count();
+        let untried = std::iter::from_fn(|| queue.next_delivery(&shared.total_bytes)).count();
+        // What was written down waits for the next start of a server.
+        let left = match shared.book.is_durable() {
+            true => unmade,
+            false => unmade + untried + self.retrying.len(),
+        };
         if left > 0 {
             tracing::warn!(app.id = %self.key.app, webhook = self.key.webhook.as_str(), left, "webhooks lost at the end");
             shared
@@ -398,64 +501,75 @@ impl Worker {
         } else {
             Lane::Healthy
         };
-        async move {
-            let attempt = shared.attempt(&key, &delivery, lane).await;
-            (delivery, attempt)
-        }
-        .boxed()
+        async move { shared.deliver(&key, delivery, lane).await }.boxed()
     }
 
-    /// Notes what came of an attempt, and when the next one is.
-    fn settle(&mut self, mut delivery: Delivery, attempt: Attempt) {
-        delivery.attempts += 1;
-        let app = &self.key.app;
-        let figures = &self.shared.figures;
-        figures.latency(attempt.latency);
-        self.is_failing = attempt.outcome != Outcome::Delivered;
-        let status = attempt.status.map(|status| status.as_u16());
-        match attempt.outcome {
-            Outcome::Delivered => figures.count(app, Fate::Delivered, 1),
-            Outcome::Refused(reason) => {
-                tracing::warn!(app.id = %app, webhook = self.key.webhook.as_str(), reason, "webhook refused");
-                figures.count(app, Fate::Refused, 1);
+    /// Makes a request and writes it down.
+    fn accept(&self) -> Option<Accepting> {
+        let delivery = self.queue.form(&self.shared.total_bytes)?;
+        if !self.shared.book.is_durable() {
+            self.queue.enqueue(delivery);
+            return None;
+        }
+        let entry = Entry {
+            id: book::name(delivery.id),
+            app_id: self.key.app.to_string(),
+            webhook_id: self.key.webhook.as_str().to_owned(),
+            url: lock(&self.queue.state).url.to_string(),
+            events: delivery.events.clone(),
+            created_ms: i64::try_from(delivery.created_ms).unwrap_or(i64::MAX),
+            state: Fate::Retried.state().to_owned(),
+            attempts: 0,
+            status: None,
+            latency_ms: None,
+            error: None,
+        };
+        let shared = Arc::clone(&self.shared);
+        let accepting = async move {
+            shared.book.accept(&entry).await;
+            Some(delivery)
+        };
+        Some(accepting.boxed())
+    }
+
+    /// Writes down which requests had to make room.
+    fn note_dropped(&self) -> Option<Accepting> {
+        let dropped = self.queue.take_dropped();
+        if dropped.is_empty() || !self.shared.book.is_durable() {
+            return None;
+        }
+        let shared = Arc::clone(&self.shared);
+        let noting = async move {
+            for id in dropped {
+                let progress = Progress {
+                    state: Fate::Dropped.state(),
+                    attempts: 0,
+                    status: None,
+                    latency: Duration::ZERO,
+                    error: Some("too much waited for this URL"),
+                };
+                shared.book.note(id, &progress).await;
             }
-            Outcome::Failed(reason) => {
-                let gap =
-                    self.shared
-                        .schedule
-                        .gap(delivery.attempts, delivery.age(), rand::random());
-                tracing::debug!(
-                    app.id = %app,
-                    webhook = self.key.webhook.as_str(),
-                    attempts = delivery.attempts,
-                    status,
-                    reason,
-                    "webhook not taken"
-                );
-                match gap {
-                    Some(gap) => {
-                        figures.count(app, Fate::Retried, 1);
-                        delivery.due = Instant::now() + gap;
-                        self.retrying.insert((delivery.due, delivery.id), delivery);
-                        return;
-                    }
-                    None => {
-                        tracing::warn!(
-                            app.id = %app,
-                            webhook = self.key.webhook.as_str(),
-                            attempts = delivery.attempts,
-                            status,
-                            reason,
-                            "webhook given up"
-                        );
-                        figures.count(app, Fate::GivenUp, 1);
-                    }
-                }
+            None
+        };
+        Some(noting.boxed())
+    }
+
+    /// Does what follows from an attempt.
+    fn settle(&mut self, mut delivery: Delivery, verdict: Verdict) {
+        match verdict {
+            Verdict::Again(gap) => {
+                self.is_failing = true;
+                delivery.due = Instant::now() + gap;
+                self.retrying.insert((delivery.due, delivery.id), delivery);
+            }
+            Verdict::End(fate) => {
+                self.is_failing = fate != Fate::Delivered;
+                self.shared
+                    .total_bytes
+                    .fetch_sub(cost(&delivery), Ordering::Relaxed);
             }
         }
-        self.shared
-            .total_bytes
-            .fetch_sub(cost(&delivery), Ordering::Relaxed);
     }
 }
 
@@ -465,6 +579,61 @@ fn cost(delivery: &Delivery) -> usize {
 }
 
 impl Shared {
+    /// Tries a request once, and notes what came of it.
+    async fn deliver(
+        &self,
+        key: &EndpointKey,
+        mut delivery: Delivery,
+        lane: Lane,
+    ) -> (Delivery, Verdict) {
+        let attempt = self.attempt(key, &delivery, lane).await;
+        delivery.attempts += 1;
+        self.figures.latency(attempt.latency);
+        let verdict = self.judge(key, &delivery, &attempt);
+        let fate = match verdict {
+            Verdict::End(fate) => fate,
+            Verdict::Again(_) => Fate::Retried,
+        };
+        self.figures.count(&key.app, fate, 1);
+        let progress = Progress {
+            state: fate.state(),
+            attempts: delivery.attempts,
+            status: attempt.status.map(|status| status.as_u16()),
+            latency: attempt.latency,
+            error: match &attempt.outcome {
+                Outcome::Delivered => None,
+                Outcome::Failed(reason) | Outcome::Refused(reason) => Some(reason),
+            },
+        };
+        self.book.note(delivery.id, &progress).await;
+        (delivery, verdict)
+    }
+
+    /// Decides what an attempt means, and logs what an operator should see.
+    fn judge(&self, key: &EndpointKey, delivery: &Delivery, attempt: &Attempt) -> Verdict {
+        let (app, webhook) = (&key.app, key.webhook.as_str());
+        let attempts = delivery.attempts;
+        match &attempt.outcome {
+            Outcome::Delivered => Verdict::End(Fate::Delivered),
+            Outcome::Refused(reason) => {
+                tracing::warn!(app.id = %app, webhook, reason, "webhook refused");
+                Verdict::End(Fate::Refused)
+            }
+            Outcome::Failed(reason) => {
+                match self.schedule.gap(attempts, delivery.age(), rand::random()) {
+                    Some(gap) => {
+                        tracing::debug!(app.id = %app, webhook, attempts, reason, "webhook not taken");
+                        Verdict::Again(gap)
+                    }
+                    None => {
+                        tracing::warn!(app.id = %app, webhook, attempts, reason, "webhook given up");
+                        Verdict::End(Fate::GivenUp)
+                    }
+                }
+            }
+        }
+    }
+
     /// Looks up where a request goes today, and sends it there.
     async fn attempt(&self, key: &EndpointKey, delivery: &Delivery, lane: Lane) -> Attempt {
         if !self.schedule.is_current(delivery.age()) {
@@ -506,8 +675,8 @@ mod tests {
     }
 
     fn requests(queue: &Queue, total: &AtomicUsize) -> Vec<String> {
-        while !lock(&queue.state).events.is_empty() {
-            queue.form(total);
+        while let Some(delivery) = queue.form(total) {
+            queue.enqueue(delivery);
         }
         std::iter::from_fn(|| queue.next_delivery(total))
             .map(|delivery| delivery.events)
@@ -518,7 +687,7 @@ mod tests {
     #[test]
     fn events_share_requests_but_not_with_those_of_encrypted_channels() {
         let total = AtomicUsize::new(0);
-        let queue = Queue::new();
+        let queue = Queue::new("".into());
         for (text, is_encrypted) in [("1", false), ("2", false), ("3", true), ("4", false)] {
             queue.push(waiting(text, is_encrypted), true, &total);
         }
@@ -530,7 +699,7 @@ mod tests {
     #[test]
     fn a_request_has_at_most_a_hundred_events_and_one_without_batching() {
         let total = AtomicUsize::new(0);
-        let queue = Queue::new();
+        let queue = Queue::new("".into());
         for _ in 0..101 {
             queue.push(waiting("x", false), true, &total);
         }
@@ -549,7 +718,7 @@ mod tests {
     #[test]
     fn large_events_go_alone() {
         let total = AtomicUsize::new(0);
-        let queue = Queue::new();
+        let queue = Queue::new("".into());
         let large = "x".repeat(MAX_BODY_BYTES);
         queue.push(waiting(&large, false), true, &total);
         queue.push(waiting("y", false), true, &total);
@@ -560,7 +729,7 @@ mod tests {
     #[test]
     fn a_full_queue_drops_the_oldest_and_the_total_bounds_the_greedy() {
         let total = AtomicUsize::new(0);
-        let queue = Queue::new();
+        let queue = Queue::new("".into());
         let text = "x".repeat(1 << 20);
         for _ in 0..3 {
             assert_eq!(queue.push(waiting(&text, false), true, &total), 0);

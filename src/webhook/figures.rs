@@ -32,6 +32,19 @@ pub(super) enum Fate {
     Dropped,
 }
 
+impl Fate {
+    /// How the journal calls a request of this fate.
+    pub(super) fn state(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Retried => "waiting",
+            Self::GivenUp => "given_up",
+            Self::Refused => "refused",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
 impl Figures {
     /// Starts at nothing.
     ///

@@ -9,6 +9,7 @@
 //! A webhook reaches its URL at least once or is given up after five minutes,
 //! which is counted and logged. Nothing here makes the hub wait.
 
+mod book;
 mod collector;
 mod delivery;
 mod endpoint;
@@ -25,6 +26,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::book::Book;
 use self::collector::Collector;
 use self::delivery::Schedule;
 use self::endpoint::{Endpoints, Shared};
@@ -34,6 +36,7 @@ use self::sender::Sender;
 use self::target::Connector;
 use crate::apps::AppStore;
 use crate::hub::{Hub, HubEvent};
+use crate::store::Journal;
 
 /// How webhooks are sent.
 #[derive(Clone, Copy, Debug)]
@@ -67,18 +70,21 @@ pub struct Webhooks {
 #[derive(Debug)]
 pub struct Running {
     stop: CancellationToken,
-    collector: TaskTracker,
+    /// The collector, and who keeps the promises of the journal.
+    tasks: TaskTracker,
     endpoints: Arc<Endpoints>,
 }
 
 impl Webhooks {
-    /// Listens to `hub` from now on, and sends nothing yet.
+    /// Listens to `hub` from now on, and sends nothing yet. With a journal,
+    /// requests survive the end of the process.
     ///
     /// # Errors
     /// The figures cannot be made.
     pub fn new(
         hub: &Arc<Hub>,
         apps: Arc<dyn AppStore>,
+        journal: Option<Journal>,
         settings: WebhookSettings,
     ) -> prometheus::Result<Self> {
         let figures = Figures::new()?;
@@ -95,6 +101,7 @@ impl Webhooks {
             },
             batch_window: settings.batch_window,
             figures: figures.clone(),
+            book: Book::new(journal),
             total_bytes: AtomicUsize::new(0),
             finish: CancellationToken::new(),
         }));
@@ -121,12 +128,14 @@ impl Webhooks {
     #[must_use]
     pub fn start(self) -> Running {
         let stop = CancellationToken::new();
-        let collector = TaskTracker::new();
-        collector.spawn(self.collector.run(self.events, stop.clone()));
-        collector.close();
+        let tasks = TaskTracker::new();
+        tasks.spawn(self.collector.run(self.events, stop.clone()));
+        let (endpoints, end) = (Arc::clone(&self.endpoints), stop.clone());
+        tasks.spawn(async move { endpoints.keep(end).await });
+        tasks.close();
         Running {
             stop,
-            collector,
+            tasks,
             endpoints: self.endpoints,
         }
     }
@@ -137,7 +146,7 @@ impl Running {
     /// as long as an attempt and is to be bounded by the caller.
     pub async fn finish(&self) {
         self.stop.cancel();
-        self.collector.wait().await;
+        self.tasks.wait().await;
         self.endpoints.finish().await;
     }
 }

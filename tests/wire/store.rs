@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fanfare::config::{AppConfig, Config, KeyConfig, StoreConfig};
-use fanfare::store::{Database, StoreError};
+use fanfare::store::{Database, Entry, Journal, Progress, StoreError};
 use fanfare_protocol::{AppKey, AppSecret, request};
 use serde_json::{Value, json};
 use sqlx::AnyPool;
@@ -375,4 +375,76 @@ async fn the_table_of_soketi_is_read(on: &TestDatabase, flag: &str, json: &str) 
         database.create(&app("3", "key-3", "s")).await,
         Err(StoreError::ReadOnly)
     ));
+}
+
+#[tokio::test]
+async fn a_webhook_request_belongs_to_one_server_in_sqlite() {
+    a_webhook_request_belongs_to_one_server(&TestDatabase::sqlite()).await;
+}
+
+#[tokio::test]
+async fn a_webhook_request_belongs_to_one_server_in_postgres() {
+    a_webhook_request_belongs_to_one_server(&TestDatabase::postgres().await).await;
+}
+
+async fn a_webhook_request_belongs_to_one_server(on: &TestDatabase) {
+    let database = on.open().await;
+    let (first, second) = (
+        Journal::new(database.clone()),
+        Journal::new(database.clone()),
+    );
+    let entry = Entry {
+        id: "00000000000000aa".to_owned(),
+        app_id: "1".to_owned(),
+        webhook_id: "w".to_owned(),
+        url: "https://example.com/".to_owned(),
+        events: r#"{"name":"cache_miss","channel":"cache-ü"}"#.to_owned(),
+        created_ms: 1_327_078_148_132,
+        state: "waiting".to_owned(),
+        attempts: 0,
+        status: None,
+        latency_ms: None,
+        error: None,
+    };
+
+    first.accept(&entry).await.unwrap();
+    assert_eq!(first.keep().await.unwrap(), []);
+    assert_eq!(second.keep().await.unwrap(), []);
+    first.give_back().await.unwrap();
+    assert_eq!(second.keep().await.unwrap(), std::slice::from_ref(&entry));
+    assert_eq!(first.keep().await.unwrap(), []);
+
+    let progress = Progress {
+        state: "given_up",
+        attempts: 9,
+        status: Some(500),
+        latency: Duration::from_millis(7),
+        error: Some("answered 500"),
+    };
+    second.note(&entry.id, &progress).await.unwrap();
+    second.give_back().await.unwrap();
+    assert_eq!(first.keep().await.unwrap(), []);
+    first.prune().await.unwrap();
+    let log = database.webhook_log(Some("1"), 10).await.unwrap();
+    assert_eq!(
+        log,
+        [Entry {
+            state: "given_up".to_owned(),
+            attempts: 9,
+            status: Some(500),
+            latency_ms: Some(7),
+            error: Some("answered 500".to_owned()),
+            ..entry.clone()
+        }]
+    );
+    assert_eq!(database.webhook_log(Some("2"), 10).await.unwrap(), []);
+
+    let again = database.redeliver(&entry.id).await.unwrap();
+    let claimed = first.keep().await.unwrap();
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(
+        (&claimed[0].id, &claimed[0].events),
+        (&again, &entry.events)
+    );
+    assert!(claimed[0].created_ms > entry.created_ms);
 }
