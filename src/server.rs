@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use fastwebsockets::upgrade::is_upgrade_request;
@@ -17,6 +17,7 @@ use crate::config::{AppConfig, Config, WebhooksConfig};
 use crate::engine::MemoryEngine;
 use crate::http::{Answer, Handler, Peer, text_answer};
 use crate::hub::{Hub, Timeouts};
+use crate::limits::Meters;
 use crate::store::{Change, Database, Journal, Replica};
 use crate::transport::{
     CertificateFiles, Certificates, Listener, ListenerSettings, WebSocketSettings, WebSockets,
@@ -47,6 +48,7 @@ pub struct Server {
     address: SocketAddr,
     metrics_address: SocketAddr,
     certificates: Option<Arc<Certificates>>,
+    meters: Arc<Meters>,
     /// Absent: no app has any, and the hub need not tell what happens.
     webhooks: Option<Webhooks>,
     /// Absent: the apps of the configuration are all there are.
@@ -130,6 +132,7 @@ impl Server {
                 )
             })
             .transpose()?;
+        let meters = Arc::new(Meters::new(webhooks.as_ref().map(Webhooks::figures)));
         let sockets = WebSockets::new(
             Arc::clone(&hub),
             Arc::clone(&apps),
@@ -142,7 +145,7 @@ impl Server {
         );
         Ok(Self {
             port: Arc::new(ClientPort {
-                api: Api::new(Arc::clone(&hub), apps),
+                api: Api::new(Arc::clone(&hub), apps, Arc::clone(&meters)),
                 health: Health::new(Arc::clone(&hub)),
                 sockets: Arc::new(sockets),
             }),
@@ -152,6 +155,7 @@ impl Server {
                 replica.clone(),
             )),
             webhooks,
+            meters,
             replica,
             address: listener.address()?,
             metrics_address: ops_listener.address()?,
@@ -193,6 +197,7 @@ impl Server {
         let finish = CancellationToken::new();
         let end = CancellationToken::new();
         let background = TaskTracker::new();
+        background.spawn(measure(self.meters, Arc::clone(&self.hub), end.clone()));
         background.spawn(sweep(
             Arc::clone(&self.hub),
             self.sweep_interval,
@@ -307,6 +312,15 @@ fn sweep_interval(timeouts: Timeouts) -> Duration {
         .min(timeouts.authorization)
         .min(timeouts.stalled_write);
     (shortest / 4).clamp(Duration::from_millis(1), MAX_SWEEP_INTERVAL)
+}
+
+/// Looks at the quotas of all apps once a second.
+async fn measure(meters: Arc<Meters>, hub: Arc<Hub>, end: CancellationToken) {
+    let mut rounds = tokio::time::interval(Duration::from_secs(1));
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while end.run_until_cancelled(rounds.tick()).await.is_some() {
+        meters.sweep(&hub, SystemTime::now());
+    }
 }
 
 /// Carries changes of the database over to connections that exist.

@@ -29,6 +29,7 @@ pub use self::ops::Ops;
 use crate::apps::AppStore;
 use crate::http::{Answer, json_answer};
 use crate::hub::Hub;
+use crate::limits::{Meters, Wish};
 
 /// Bytes of a body, except that of a batch.
 const MAX_BODY: usize = 256 << 10;
@@ -44,6 +45,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Api {
     hub: Arc<Hub>,
     apps: Arc<dyn AppStore>,
+    meters: Arc<Meters>,
 }
 
 /// What a path of the API stands for. Segments are as in the request line.
@@ -58,10 +60,10 @@ enum Route<'a> {
 }
 
 impl Api {
-    /// Publishes into `hub` for the apps of `apps`.
+    /// Publishes into `hub` for the apps of `apps`, as much as `meters` allow.
     #[must_use]
-    pub fn new(hub: Arc<Hub>, apps: Arc<dyn AppStore>) -> Self {
-        Self { hub, apps }
+    pub fn new(hub: Arc<Hub>, apps: Arc<dyn AppStore>, meters: Arc<Meters>) -> Self {
+        Self { hub, apps, meters }
     }
 
     /// Whether a path belongs to the API, rather than to something else on the
@@ -106,6 +108,9 @@ impl Api {
         request: &Authenticated<'_>,
         body: &[u8],
     ) -> Result<String, ApiError> {
+        if route.method() == Method::GET {
+            self.meters.take(&self.hub.app(&request.app), Wish::Read)?;
+        }
         match route {
             Route::Events => self.trigger(request, body).await,
             Route::BatchEvents => self.trigger_batch(request, body).await,

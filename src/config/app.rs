@@ -70,6 +70,10 @@ pub struct AppConfig {
     /// Origins of pages that may connect. Default: all.
     #[serde(default)]
     pub allowed_origins: Vec<String>,
+    /// A preset for `limits.connections` and `limits.messages_per_day`, where
+    /// those are not set. Default `unlimited`.
+    #[serde(default)]
+    pub plan: Plan,
     /// Whether events that come shortly after one another share a webhook
     /// request. Default true.
     #[serde(default = "yes")]
@@ -80,6 +84,37 @@ pub struct AppConfig {
     /// Sizes, counts and rates.
     #[serde(default)]
     pub limits: Limits,
+}
+
+/// A preset of limits, as plans of the hosted service set them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Plan {
+    /// 100 connections, 200,000 messages a day: Pusher's free plan.
+    Sandbox,
+    /// 500 connections, 1 million messages a day.
+    Startup,
+    /// 2,000 connections, 5 million messages a day.
+    Pro,
+    /// No limit.
+    #[default]
+    Unlimited,
+}
+
+impl Plan {
+    fn apply(self, limits: &Limits) -> Limits {
+        let (connections, messages) = match self {
+            Self::Sandbox => (100, 200_000),
+            Self::Startup => (500, 1_000_000),
+            Self::Pro => (2_000, 5_000_000),
+            Self::Unlimited => return limits.clone(),
+        };
+        Limits {
+            connections: limits.connections.or(Some(connections)),
+            messages_per_day: limits.messages_per_day.or(Some(messages)),
+            ..limits.clone()
+        }
+    }
 }
 
 /// A key and its secret.
@@ -145,6 +180,7 @@ impl AppConfig {
             subscription_errors: true,
             over_quota: OverQuota::default(),
             allowed_origins: Vec::new(),
+            plan: Plan::default(),
             webhook_batching: true,
             webhooks: Vec::new(),
             limits: Limits::default(),
@@ -276,6 +312,22 @@ impl AppConfig {
         bad: &impl Fn(&str, &str, &str) -> ConfigError,
     ) -> Result<(), ConfigError> {
         let limits = &self.limits;
+        let per_second = |limit: Option<u32>| limit.map(|limit| limit as usize);
+        for (name, value) in [
+            (
+                "backend_events_per_second",
+                per_second(limits.backend_events_per_second),
+            ),
+            ("reads_per_second", per_second(limits.reads_per_second)),
+        ] {
+            if value.is_some_and(|value| !(1..=MAX_RATE as usize).contains(&value)) {
+                return Err(bad(
+                    &format!("limits.{name}"),
+                    &value.unwrap_or_default().to_string(),
+                    &format!("a whole number from 1 to {MAX_RATE}, or nothing for no limit"),
+                ));
+            }
+        }
         for (name, value, range) in [
             ("channel_name_length", limits.channel_name_length, 1..=200),
             ("event_name_length", limits.event_name_length, 1..=200),
@@ -348,7 +400,7 @@ impl AppConfig {
                 .iter()
                 .filter_map(|webhook| webhook.to_webhook().ok().map(Arc::new))
                 .collect(),
-            limits: self.limits.clone(),
+            limits: self.plan.apply(&self.limits),
         }
     }
 }

@@ -296,6 +296,16 @@ pub const FOREIGN_NAMES: &[ForeignName] = &[
         Form::Rate,
     ),
     foreign(
+        "SOKETI_DEFAULT_APP_MAX_BACKEND_EVENTS_PER_SEC",
+        "app.limits.backend_events_per_second",
+        Form::Limit,
+    ),
+    foreign(
+        "SOKETI_DEFAULT_APP_MAX_READ_REQ_PER_SEC",
+        "app.limits.reads_per_second",
+        Form::Limit,
+    ),
+    foreign(
         "SOKETI_DEFAULT_APP_USER_AUTHENTICATION",
         "app.authorized_connections",
         Form::Flag,
@@ -635,6 +645,8 @@ mod tests {
     fn limits_of_foreign_names_exist() {
         let limits = toml::Value::try_from(Limits {
             connections: Some(1),
+            backend_events_per_second: Some(1),
+            reads_per_second: Some(1),
             ..Limits::default()
         })
         .unwrap();

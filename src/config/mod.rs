@@ -23,7 +23,7 @@ use figment::Figment;
 use figment::providers::Serialized;
 use serde::{Deserialize, Serialize};
 
-pub use self::app::{AppConfig, KeyConfig, MAX_RATE, Secret};
+pub use self::app::{AppConfig, KeyConfig, MAX_RATE, Plan, Secret};
 pub use self::connection::ConnectionConfig;
 use self::environment::Environment;
 pub use self::environment::{Effect, FOREIGN_NAMES, ForeignName, Form, OWN_NAMES, Used};

@@ -47,6 +47,9 @@ fn with_every_key() -> Config {
     let mut app = AppConfig::new("id", "key", "secret");
     app.keys = app.pairs();
     app.limits.connections = Some(1);
+    app.limits.messages_per_day = Some(1);
+    app.limits.backend_events_per_second = Some(1);
+    app.limits.reads_per_second = Some(1);
     let mut webhook = WebhookConfig::new("https://example.com/", &[]);
     webhook.channel_prefix = Some(String::new());
     webhook.channel_suffix = Some(String::new());

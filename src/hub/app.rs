@@ -72,10 +72,26 @@ pub struct Counters {
     pub messages_received: AtomicU64,
     /// Messages that were handed to clients.
     pub messages_sent: AtomicU64,
+    /// Those of them that greet a new subscriber, and count towards no quota.
+    pub greetings: AtomicU64,
+    /// Requests to publish that the HTTP API accepted; twice if they asked for
+    /// information too.
+    pub api_calls: AtomicU64,
     /// Events that the HTTP API accepted, each channel counted.
     pub api_events: AtomicU64,
     /// Client events that were accepted.
     pub client_events: AtomicU64,
+}
+
+impl Counters {
+    /// What the hosted service calls messages: API calls and deliveries.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // Read in this order, so that the difference is never negative.
+        let greetings = count(&self.greetings);
+        count(&self.api_calls) + count(&self.messages_sent).saturating_sub(greetings)
+    }
 }
 
 /// Whether a publication on a channel would reach anybody.

@@ -16,7 +16,7 @@ use crate::apps::App;
 use crate::config::{AppConfig, MAX_RATE, Secret, WebhookConfig};
 
 /// The columns that mean something here.
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 18] = [
     "id",
     "key",
     "secret",
@@ -24,6 +24,8 @@ const COLUMNS: [&str; 16] = [
     "max_connections",
     "enable_client_messages",
     "enable_user_authentication",
+    "max_backend_events_per_sec",
+    "max_read_req_per_sec",
     "max_client_events_per_sec",
     "max_presence_members_per_channel",
     "max_presence_member_size_in_kb",
@@ -133,6 +135,9 @@ fn read(values: &HashMap<&str, String>) -> Result<App, String> {
     config.authorized_connections = text("enable_user_authentication").is_some_and(is_true);
     let limits = &mut config.limits;
     limits.connections = number(text("max_connections"));
+    let rate = |column: &str| number(text(column)).map(|rate: u32| rate.clamp(1, MAX_RATE));
+    limits.backend_events_per_second = rate("max_backend_events_per_sec");
+    limits.reads_per_second = rate("max_read_req_per_sec");
     if let Some(rate) = text("max_client_events_per_sec") {
         limits.client_events_per_second =
             number(Some(rate)).map_or(MAX_RATE, |rate: u32| rate.clamp(1, MAX_RATE));

@@ -86,6 +86,15 @@ impl Figures {
             .inc_by(number);
     }
 
+    /// How often a webhook of an app was sent.
+    #[must_use]
+    pub fn calls(&self, app: &AppId) -> u64 {
+        ["delivered", "retried", "given_up"]
+            .map(|outcome| self.fates.with_label_values(&[app.as_str(), outcome]).get())
+            .iter()
+            .sum()
+    }
+
     pub(super) fn latency(&self, latency: Duration) {
         self.latency.observe(latency.as_secs_f64());
     }
