@@ -4,7 +4,14 @@
 // Uses nothing but the back end's HTTP API, as a waiter's tablet does. Ends with
 // the process.
 
-const NOTES = ['no onions', 'nut allergy', 'well done', 'sauce on the side', 'gluten-free', 'extra lemon'];
+const NOTES = {
+  grill: ['well done', 'medium rare', 'no onions', 'sauce on the side'],
+  hot: ['gluten-free', 'no cream', 'nut allergy'],
+  fry: ['extra lemon', 'no salt'],
+  salad: ['dressing aside', 'nut allergy'],
+  dessert: ['nut allergy', 'with a candle'],
+  bar: ['no ice', 'decaf'],
+};
 const SUPPLIERS = ['Hof Lindner', 'Fresh & Co', 'Market hall'];
 
 // Milliseconds. Guests come faster than a small restaurant would like: the page is
@@ -55,7 +62,7 @@ async function playStep(url, items, plans) {
     await ask(url, 'POST', `/api/tables/${oneOf(done).number}/pay`);
   }
   const fresh = orders.filter(({ status }) => status === 'new');
-  if (fresh.length > 0 && happens(0.008)) {
+  if (fresh.length > 0 && happens(0.004)) {
     await ask(url, 'POST', `/api/orders/${oneOf(fresh).documentId}/cancel`, { reason: 'the guests have left' });
   }
   const scarce = ingredients.filter(({ currentStock, minStock }) => currentStock < minStock);
@@ -70,11 +77,10 @@ async function playStep(url, items, plans) {
 }
 
 async function placeOrder(url, items, tables) {
-  const dishes = Array.from({ length: random(1, 4) }, () => ({
-    menuItem: oneOf(items).id,
-    quantity: happens(0.7) ? 1 : random(2, 3),
-    note: happens(0.2) ? oneOf(NOTES) : '',
-  }));
+  const dishes = Array.from({ length: random(1, 4) }, () => {
+    const { id, station } = oneOf(items);
+    return { menuItem: id, quantity: happens(0.7) ? 1 : random(2, 3), note: happens(0.2) ? oneOf(NOTES[station]) : '' };
+  });
   await ask(url, 'POST', '/api/orders', {
     requestId: `sample-${Date.now()}-${random(1_000, 9_999)}`,
     tableNumber: happens(0.25) ? null : oneOf(tables).number,

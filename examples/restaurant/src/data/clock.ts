@@ -34,5 +34,5 @@ export function duration(milliseconds: number): string {
 
 /** `19:42` on the device's clock. */
 export function timeOfDay(time: number): string {
-  return new Date(time).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
+  return new Date(time).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
 }

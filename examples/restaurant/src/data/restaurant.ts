@@ -92,6 +92,7 @@ export class Restaurant {
     setInterval(() => this.#forget(), 60_000);
     addEventListener('online', () => this.catchUp());
     addEventListener('pagehide', () => this.#keep());
+    this.catchUp();
   }
 
   // For React.

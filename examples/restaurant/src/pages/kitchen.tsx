@@ -141,7 +141,6 @@ function TicketCard({ ticket, onBump }: { ticket: Ticket; onBump: (ticket: Ticke
   const age = Math.max(0, end - Date.parse(createdAt));
   const share = age / 1_000 / slaSeconds;
   const level = share >= 1 ? 'late' : share >= SOON_SHARE ? 'soon' : 'fine';
-  const since = status === 'ready' ? readyAt : status === 'cooking' ? startedAt : null;
   return (
     <button
       className="ticket"
@@ -156,10 +155,10 @@ function TicketCard({ ticket, onBump }: { ticket: Ticket; onBump: (ticket: Ticke
         {priority === 'high' && (
           <em className="rush">
             <Icon name="bolt" />
-            Rush
+            <span>Rush</span>
           </em>
         )}
-        <time className="age">{duration(status === 'ready' && readyAt ? now - Date.parse(readyAt) : age)}</time>
+        {status !== 'cancelled' && <time className="age">{duration(status === 'ready' && readyAt ? now - Date.parse(readyAt) : age)}</time>}
       </span>
       <span className="dish">
         {quantity > 0 && <b>{quantity}×</b>} {ticket.menuItemName}
@@ -168,7 +167,7 @@ function TicketCard({ ticket, onBump }: { ticket: Ticket; onBump: (ticket: Ticke
       <span className="foot">
         <span className="status">
           {{ new: 'New', cooking: 'Cooking', ready: 'Ready', served: 'Served', cancelled: 'Cancelled' }[status]}
-          {status === 'cooking' && since && ` ${duration(now - Date.parse(since))}`}
+          {status === 'cooking' && startedAt && <span> {duration(now - Date.parse(startedAt))}</span>}
         </span>
         <span className="number">{ticket.ticketNumber}</span>
       </span>
