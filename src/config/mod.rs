@@ -10,6 +10,7 @@ mod connection;
 mod environment;
 mod error;
 mod log;
+mod raw_ws;
 mod seconds;
 mod server;
 
@@ -26,6 +27,7 @@ use self::environment::Environment;
 pub use self::environment::{Effect, FOREIGN_NAMES, ForeignName, Form, OWN_NAMES, Used};
 pub use self::error::ConfigError;
 pub use self::log::{LogConfig, LogFormat};
+pub use self::raw_ws::RawWsConfig;
 pub use self::server::{ServerConfig, TlsConfig};
 
 /// The whole configuration.
@@ -38,6 +40,8 @@ pub struct Config {
     pub connection: ConnectionConfig,
     /// What is logged, and how.
     pub log: LogConfig,
+    /// The plain WebSocket at `/ws`.
+    pub raw_ws: RawWsConfig,
     /// The tenants.
     pub apps: Vec<AppConfig>,
 }
@@ -162,6 +166,7 @@ impl Config {
                 }
             }
         }
+        self.raw_ws.check(&keys)?;
         let is_known = self.apps.iter().any(AppConfig::has_default_credentials);
         if is_known && !self.server.host.to_canonical().is_loopback() {
             return Err(ConfigError::DefaultCredentials {

@@ -16,6 +16,7 @@ mod liveness;
 mod ops;
 mod presence;
 mod private;
+mod raw_ws;
 mod subscription_count;
 mod tls;
 mod users;
