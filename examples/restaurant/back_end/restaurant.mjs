@@ -17,6 +17,7 @@ const MAX_CHANGES = 2_000;
 /** Share of the time after which the kitchen is warned. */
 const WARNING_SHARE = 0.8;
 
+const FIRST_ORDER = 101;
 const MAX_ITEMS = 30;
 const MAX_QUANTITY = 50;
 
@@ -127,12 +128,11 @@ export class Restaurant {
   }
 
   #createOrder({ requestId, tableNumber, priority, dishes }) {
-    const [{ highest }] = this.#documents.findMany('order', 'TRUE ORDER BY orderNumber DESC LIMIT 1')
-      .map(({ orderNumber }) => ({ highest: orderNumber })).concat({ highest: 100 });
+    const [latest] = this.#documents.findMany('order', 'TRUE ORDER BY orderNumber DESC LIMIT 1');
     const cents = dishes.reduce((sum, { dish, quantity }) => sum + Math.round(dish.price * 100) * quantity, 0);
     const order = this.#documents.create('order', {
       requestId,
-      orderNumber: highest + 1,
+      orderNumber: (latest?.orderNumber ?? FIRST_ORDER - 1) + 1,
       tableNumber,
       status: 'new',
       totalAmount: cents / 100,
@@ -267,11 +267,16 @@ export class Restaurant {
     });
   }
 
-  /** Tells the kitchen, once each, of dishes that become late and that are late. */
+  /**
+   * Tells the kitchen, once each, of dishes that become late and that are late.
+   * Call it every second: each call takes a ticket one step on, so that there is a
+   * warning before every breach.
+   */
   watchTime() {
     for (const ticket of this.#documents.findMany('ticket', `status IN ('new', 'cooking') AND slaState != 'breach'`)) {
       const share = (Date.now() - Date.parse(ticket.createdAt)) / 1_000 / ticket.slaSeconds;
-      const slaState = share >= 1 ? 'breach' : share >= WARNING_SHARE ? 'warning' : 'ok';
+      const isLate = share >= 1 && ticket.slaState === 'warning';
+      const slaState = isLate ? 'breach' : share >= WARNING_SHARE ? 'warning' : 'ok';
       if (slaState === ticket.slaState) {
         continue;
       }
