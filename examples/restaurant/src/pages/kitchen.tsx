@@ -148,7 +148,7 @@ function TicketCard({ ticket, onBump }: { ticket: Ticket; onBump: (ticket: Ticke
       data-status={status}
       data-level={level}
       onClick={() => onBump(ticket)}
-      aria-label={`${quantity || ''} ${ticket.menuItemName}, ${place(ticket)}, ${status}`}
+      aria-label={`${quantity || ''} ${ticket.menuItemName}, ${place(ticket)}, ${status}${priority === 'high' ? ', rush' : ''}`}
     >
       <span className="head">
         <b className="place">{shortPlace(ticket)}</b>

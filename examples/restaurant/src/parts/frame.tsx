@@ -73,7 +73,7 @@ function Clock() {
 /** Says since when something may be missing, and what that means. */
 function Outage() {
   const { state, since } = useLink();
-  const { unsent } = useView();
+  const { unsent, knownAt } = useView();
   useNow();
   if (state !== 'offline') {
     return null;
@@ -85,7 +85,8 @@ function Outage() {
         Offline since {timeOfDay(since)} <span className="ago">({duration(Date.now() - since)})</span>
       </strong>
       <span>
-        This is what was known then. What you do is kept and sent later
+        {knownAt > 0 && 'This is what was known then. '}
+        What you do is kept and sent later
         {unsent > 0 && `: ${unsent} ${unsent === 1 ? 'step waits' : 'steps wait'}`}.
       </span>
     </p>
