@@ -1,10 +1,14 @@
 // The back end: an HTTP API over the documents, and the built front end.
 //
-// PORT (default 3000) and HOST (default 127.0.0.1) say where it listens, DATABASE
-// is its file (default restaurant.db), PACE makes the kitchen's clock run faster.
+// PORT (default 3000) and HOST (default 127.0.0.1) say where it listens, TLS_CERT
+// and TLS_KEY name PEM files for HTTPS, DATABASE is its file (default
+// restaurant.db), PACE makes the kitchen's clock run faster.
 // What it knows of Pusher comes from the variables of the same names as ever, see
 // src/utils/pusher.mjs.
 
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { fileURLToPath } from 'node:url';
 
 import express from 'express';
@@ -12,7 +16,7 @@ import express from 'express';
 import { Documents } from './documents.mjs';
 import { Refusal, Restaurant } from './restaurant.mjs';
 
-const { HOST = '127.0.0.1', PORT = '3000', DATABASE = 'restaurant.db', PACE = '1' } = process.env;
+const { HOST = '127.0.0.1', PORT = '3000', TLS_CERT, TLS_KEY, DATABASE = 'restaurant.db', PACE = '1' } = process.env;
 const FRONT_END = fileURLToPath(new URL('../dist', import.meta.url));
 
 const documents = await Documents.open(DATABASE);
@@ -66,12 +70,16 @@ app.use((error, _request, response, _next) => {
   response.status(status).json({ error: status >= 500 ? 'the back end has failed' : error.message });
 });
 
-const server = app.listen(Number(PORT), HOST, (error) => {
-  if (error) {
-    console.error(error.message);
-    process.exit(1);
-  }
-  console.log(`restaurant at http://${HOST}:${server.address().port}`);
+const isTls = Boolean(TLS_CERT && TLS_KEY);
+const server = isTls
+  ? createTlsServer({ cert: readFileSync(TLS_CERT), key: readFileSync(TLS_KEY) }, app)
+  : createServer(app);
+server.on('error', (error) => {
+  console.error(error.message);
+  process.exit(1);
+});
+server.listen(Number(PORT), HOST, () => {
+  console.log(`restaurant at ${isTls ? 'https' : 'http'}://${HOST}:${server.address().port}`);
 });
 
 const watch = setInterval(() => restaurant.watchTime(), 1_000);

@@ -58,6 +58,6 @@ function where(settings: Settings): Options {
     wsPort: settings.port,
     wssPort: settings.port,
     forceTLS: settings.tls,
-    enabledTransports: settings.tls ? ['wss'] : ['ws'],
+    enabledTransports: ['ws', 'wss'],
   };
 }

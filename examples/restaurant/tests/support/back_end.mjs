@@ -66,7 +66,7 @@ class BackEnd {
       for (const stream of [child.stdout, child.stderr]) {
         createInterface({ input: stream }).on('line', (line) => {
           this.lines.push(line);
-          const address = line.match(/http:\S+/);
+          const address = line.match(/https?:\/\/\S+/);
           if (address) {
             resolve(address[0]);
           }
