@@ -2,17 +2,20 @@
 // up: everything that is signed is checked. Acceptance: ros_dns_override.
 
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { X509Certificate, createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { X509Certificate, createHash } from 'node:crypto';
 
 import { atEnd } from '../../../tests/sdk/support/cleanup.mjs';
-import { APP, startServer } from '../../../tests/sdk/support/server.mjs';
+import { APP, BINARY, startServer } from '../../../tests/sdk/support/server.mjs';
+import { within } from '../../../tests/sdk/support/within.mjs';
 import { credentials, startBackEnd } from './support/back_end.mjs';
 import { openScreen, startBrowser } from './support/screens.mjs';
 
@@ -57,6 +60,22 @@ test('over HTTPS everything works, and what needs HTTPS too', async (t) => {
 
   await kitchen.shows({ grill: ['T5 | 1× House burger | new'] });
   assert.equal(await kitchen.page.evaluate(() => isSecureContext && 'wakeLock' in navigator), true);
+});
+
+test('the terminal listens and sends with the authority, and with no other', async (t) => {
+  const { ca, cert, key } = await certificates(t, 'localhost');
+  const server = await startServer(t, { server: `tls = { cert = "${cert}", key = "${key}" }` });
+  const target = ['--url', `https://localhost:${server.port}`, '--app-id', APP.id, '--key', APP.key, '--secret', APP.secret];
+  const fanfare = promisify(execFile).bind(null, BINARY);
+
+  const listener = spawn(BINARY, ['subscribe', 'kitchen', ...target, '--ca', ca], { stdio: ['ignore', 'pipe', 'pipe'] });
+  atEnd(t, () => listener.kill());
+  await within(once(createInterface({ input: listener.stderr }), 'line'), 'the subscription');
+  await fanfare(['trigger', 'kitchen', 'ticket.created', '{"id":7}', ...target, '--ca', ca]);
+
+  const [line] = await within(once(createInterface({ input: listener.stdout }), 'line'), 'the event');
+  assert.match(line, / kitchen ticket\.created \{"id":7\}$/);
+  await assert.rejects(fanfare(['channels', ...target]), /UnknownIssuer/);
 });
 
 test('an installation that knows only a cluster of Pusher finds our server by name, unchanged', async (t) => {
