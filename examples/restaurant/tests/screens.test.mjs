@@ -81,6 +81,49 @@ test('a cancelled order is crossed out until the cook has seen it, and rush goes
   await kitchen.shows({ grill: ['#102 | 1× House burger | new'] });
 });
 
+test('a display sounds for what is new, keeps its screen on, and remembers its station', async (t) => {
+  const { backEnd, open } = await startRestaurant(t);
+  await backEnd.order(1, [['burger'], ['fries']]);
+  const kitchen = await open('/kitchen');
+  const notes = () => kitchen.page.evaluate(() => window.notes);
+  await kitchen.page.addInitScript(() => {
+    window.notes = 0;
+    window.locks = [];
+    window.OscillatorNode = class extends OscillatorNode {
+      start(...when) {
+        window.notes += 1;
+        super.start(...when);
+      }
+    };
+    const request = navigator.wakeLock.request.bind(navigator.wakeLock);
+    navigator.wakeLock.request = (kind) => {
+      window.locks.push(kind);
+      return request(kind);
+    };
+  });
+  await kitchen.page.reload();
+  await kitchen.isLive();
+  // A touch, without which browsers are silent.
+  await kitchen.page.click('.stations button:has-text("Grill")');
+  await kitchen.shows({ grill: ['T1 | 1× House burger | new'] });
+
+  await backEnd.order(2, [['fries']]);
+  await kitchen.page.waitForSelector('.stations button:has-text("Fry"):has-text("2")');
+  assert.equal(await notes(), 0, 'neither what was there nor what is for another station');
+  await backEnd.order(3, [['burger']]);
+  await kitchen.shows({ grill: ['T1 | 1× House burger | new', 'T3 | 1× House burger | new'] });
+  assert.equal(await notes(), 2);
+  await kitchen.page.click('[aria-label="Sound is on"]');
+  await backEnd.order(4, [['burger']]);
+  await kitchen.page.waitForSelector('.ticket:has-text("T4")');
+  assert.equal(await notes(), 2);
+  assert.ok((await kitchen.page.evaluate(() => window.locks)).includes('screen'));
+
+  await kitchen.page.reload();
+  await kitchen.page.waitForSelector('[aria-label="Sound is off"]');
+  await kitchen.page.waitForSelector('.stations button[aria-pressed="true"]:has-text("Grill")');
+});
+
 test('the stock page and the kitchen hear what runs low, and what comes in', async (t) => {
   const { backEnd, open } = await startRestaurant(t);
   const stock = await open('/stock');

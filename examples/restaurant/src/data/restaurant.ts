@@ -17,7 +17,7 @@ import type {
   TicketStatusChanged,
 } from '../lib/websocket-events';
 import { type Changes, type Ingredient, type Order, type Table, type Ticket, Refused, api } from './api';
-import { setServerTime } from './clock';
+import { serverNow, setServerTime } from './clock';
 import { load, save } from './keep';
 
 /** A look at the back end although nothing seems to be missing. */
@@ -35,7 +35,8 @@ const FORGET_AFTER_MS = 15 * 60_000;
 /** What is kept on the device for a reload without network. */
 const KEEP_EVERY_MS = 3_000;
 
-const CLOSED: readonly string[] = ['served', 'paid', 'cancelled'];
+const DONE: readonly string[] = ['served', 'cancelled'];
+const CLOSED: readonly string[] = ['paid', 'cancelled'];
 
 /** What pages show; a new object after each change. */
 export interface View {
@@ -136,6 +137,10 @@ export class Restaurant {
 
   readonly ticketStatusChanged = (event: TicketStatusChanged): void => {
     const at = event.timestamp;
+    if (this.#documents.tickets.get(event.ticketDocumentId)?.quantity === 0) {
+      // Its details are on their way in an older version, which is not taken.
+      this.catchUp();
+    }
     this.#patch('tickets', event.ticketDocumentId, event.serverTimestamp, ({ startedAt, readyAt }) => ({
       status: event.newStatus,
       startedAt: event.newStatus === 'new' ? startedAt : (startedAt ?? at),
@@ -319,18 +324,23 @@ export class Restaurant {
     };
   }
 
-  /** Forgets orders that are closed for long, and their tickets. */
+  /** Whether nobody will look at this ticket again: it is done, and so is its bill. */
+  #isOver({ status, orderDocumentId }: Ticket): boolean {
+    const order = this.#documents.orders.get(orderDocumentId);
+    return DONE.includes(status) && (!order || CLOSED.includes(order.status));
+  }
+
   #forget(): void {
     const { orders, tickets } = this.#documents;
-    const before = Date.now() - FORGET_AFTER_MS;
-    for (const { documentId, status, version } of orders.values()) {
-      if (['paid', 'cancelled'].includes(status) && version < before) {
-        orders.delete(documentId);
+    const before = serverNow() - FORGET_AFTER_MS;
+    for (const ticket of tickets.values()) {
+      if (this.#isOver(ticket) && ticket.version < before) {
+        tickets.delete(ticket.documentId);
       }
     }
-    for (const { documentId, status, version, orderDocumentId } of tickets.values()) {
-      if (CLOSED.includes(status) && version < before && !orders.has(orderDocumentId)) {
-        tickets.delete(documentId);
+    for (const { documentId, status, version } of orders.values()) {
+      if (CLOSED.includes(status) && version < before) {
+        orders.delete(documentId);
       }
     }
     this.#changed();
@@ -345,8 +355,9 @@ export class Restaurant {
       version: this.#version,
       knownAt: this.#knownAt,
       documents: {
-        orders: [...orders.values()],
-        tickets: [...tickets.values()],
+        // What is over would fill the device's storage in a busy hour.
+        orders: [...orders.values()].filter(({ status }) => !CLOSED.includes(status)),
+        tickets: [...tickets.values()].filter((ticket) => !this.#isOver(ticket)),
         ingredients: [...ingredients.values()],
         tables: [...tables.values()],
       },
