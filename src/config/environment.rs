@@ -184,6 +184,7 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
     ),
     ("FANFARE_LOG_LEVEL", "log.level", Form::Text),
     ("FANFARE_LOG_FORMAT", "log.format", Form::Text),
+    ("FANFARE_RAW_WS_KEY", "raw_ws.key", Form::Text),
     ("FANFARE_STORE_URL", "store.url", Form::Text),
     ("FANFARE_STORE_MASTER_KEY", "store.master_key", Form::Text),
     (

@@ -10,6 +10,7 @@ mod connection;
 mod environment;
 mod error;
 mod log;
+mod raw_ws;
 mod seconds;
 mod server;
 mod store;
@@ -29,6 +30,7 @@ use self::environment::Environment;
 pub use self::environment::{Effect, FOREIGN_NAMES, ForeignName, Form, OWN_NAMES, Used};
 pub use self::error::ConfigError;
 pub use self::log::{LogConfig, LogFormat};
+pub use self::raw_ws::RawWsConfig;
 pub use self::server::{ServerConfig, TlsConfig};
 pub use self::store::StoreConfig;
 pub use self::webhook::WebhookConfig;
@@ -44,6 +46,8 @@ pub struct Config {
     pub connection: ConnectionConfig,
     /// What is logged, and how.
     pub log: LogConfig,
+    /// The plain WebSocket at `/ws`.
+    pub raw_ws: RawWsConfig,
     /// How webhooks are sent, and where they may go.
     pub webhooks: WebhooksConfig,
     /// The database of apps.
@@ -174,6 +178,7 @@ impl Config {
                 }
             }
         }
+        self.raw_ws.check(&keys)?;
         let is_known = self.apps.iter().any(AppConfig::has_default_credentials);
         if is_known && !self.server.host.to_canonical().is_loopback() {
             return Err(ConfigError::DefaultCredentials {

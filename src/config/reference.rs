@@ -38,6 +38,7 @@ fn with_every_key() -> Config {
         cert: "cert.pem".into(),
         key: "key.pem".into(),
     });
+    config.raw_ws.key = Some("key".to_owned());
     config.store = StoreConfig {
         url: Some("sqlite://fanfare.db".into()),
         master_key: Some("key".into()),

@@ -18,6 +18,7 @@ mod ops;
 mod postgres;
 mod presence;
 mod private;
+mod raw_ws;
 mod store;
 mod subscription_count;
 mod tls;
