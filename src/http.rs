@@ -1,5 +1,6 @@
 //! What the ports have in common: who asks, and how an answer is made.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,6 +17,8 @@ pub type Answer = Response<Full<Bytes>>;
 pub struct Peer {
     /// Whether the client's own connection is encrypted.
     pub is_secure: bool,
+    /// The client's own address.
+    pub address: IpAddr,
 }
 
 /// Gives the answer to every request of a port.

@@ -18,7 +18,7 @@ use crate::config::{AppConfig, Config, WebhooksConfig};
 use crate::engine::MemoryEngine;
 use crate::http::{Answer, Handler, Peer, text_answer};
 use crate::hub::{Hub, Timeouts};
-use crate::limits::Meters;
+use crate::limits::{Addresses, Meters};
 use crate::store::{Change, Database, Journal, Replica};
 use crate::transport::{
     CertificateFiles, Certificates, Listener, ListenerSettings, WebSocketSettings, WebSockets,
@@ -134,6 +134,10 @@ impl Server {
             })
             .transpose()?;
         let meters = Arc::new(Meters::new(webhooks.as_ref().map(Webhooks::figures)));
+        let addresses = Arc::new(Addresses::new(
+            config.connection.attempts_per_minute,
+            config.connection.failures_per_minute,
+        ));
         let sockets = WebSockets::new(
             Arc::clone(&hub),
             Arc::clone(&apps),
@@ -142,12 +146,13 @@ impl Server {
                 max_message_bytes: config.connection.max_message_bytes,
                 outbox_bytes: config.connection.outbox_bytes,
                 raw_key: config.raw_ws.key.as_deref().map(AppKey::new),
+                addresses: Arc::clone(&addresses),
             },
             tasks.clone(),
         );
         Ok(Self {
             port: Arc::new(ClientPort {
-                api: Api::new(Arc::clone(&hub), apps, Arc::clone(&meters)),
+                api: Api::new(Arc::clone(&hub), apps, Arc::clone(&meters), addresses),
                 health: Health::new(Arc::clone(&hub)),
                 sockets: Arc::new(sockets),
             }),
@@ -357,7 +362,7 @@ impl Handler for ClientPort {
         }
         let path = request.uri().path();
         if Api::owns(path) {
-            return self.api.handle(request).await;
+            return self.api.handle(request, peer).await;
         }
         self.health.answer(path).unwrap_or_else(|| {
             text_answer(

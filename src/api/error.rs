@@ -51,6 +51,8 @@ pub(super) enum ApiError {
     CacheOfMany,
     #[error("Users can only be retrieved for presence channels")]
     UsersElsewhere,
+    #[error("Too many wrong keys and signatures from this address")]
+    TooManyFailures,
     /// The text is that of the hosted service.
     #[error("API call failed since (daily) message quota exceeded")]
     DayUsedUp,
@@ -93,7 +95,9 @@ impl ApiError {
             Self::Request(error) if !error.is_malformed() => StatusCode::UNAUTHORIZED,
             Self::AppDisabled | Self::DayUsedUp => StatusCode::FORBIDDEN,
             Self::Body(error) if error.is_too_large() => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::ChannelFull(_) | Self::TooFast { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::ChannelFull(_) | Self::TooFast { .. } | Self::TooManyFailures => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::BodyIncomplete
             | Self::Request(_)
@@ -105,6 +109,11 @@ impl ApiError {
             | Self::CacheOfMany
             | Self::UsersElsewhere => StatusCode::BAD_REQUEST,
         }
+    }
+
+    /// Whether somebody may be guessing.
+    pub(super) fn is_failed_authorization(&self) -> bool {
+        self.status() == StatusCode::UNAUTHORIZED
     }
 
     pub(super) fn into_answer(self) -> Answer {
@@ -126,6 +135,9 @@ impl ApiError {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
         ) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        }
+        if matches!(self, Self::TooManyFailures) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
         }
         if let Self::TooFast { limit, retry_after } = self {
             // Whole seconds, and never before there is room.

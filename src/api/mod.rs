@@ -27,9 +27,9 @@ use self::error::ApiError;
 pub use self::health::Health;
 pub use self::ops::Ops;
 use crate::apps::AppStore;
-use crate::http::{Answer, json_answer};
+use crate::http::{Answer, Peer, json_answer};
 use crate::hub::Hub;
-use crate::limits::{Meters, Wish};
+use crate::limits::{Addresses, Meters, Wish};
 
 /// Bytes of a body, except that of a batch.
 const MAX_BODY: usize = 256 << 10;
@@ -46,6 +46,7 @@ pub struct Api {
     hub: Arc<Hub>,
     apps: Arc<dyn AppStore>,
     meters: Arc<Meters>,
+    addresses: Arc<Addresses>,
 }
 
 /// What a path of the API stands for. Segments are as in the request line.
@@ -62,8 +63,18 @@ enum Route<'a> {
 impl Api {
     /// Publishes into `hub` for the apps of `apps`, as much as `meters` allow.
     #[must_use]
-    pub fn new(hub: Arc<Hub>, apps: Arc<dyn AppStore>, meters: Arc<Meters>) -> Self {
-        Self { hub, apps, meters }
+    pub fn new(
+        hub: Arc<Hub>,
+        apps: Arc<dyn AppStore>,
+        meters: Arc<Meters>,
+        addresses: Arc<Addresses>,
+    ) -> Self {
+        Self {
+            hub,
+            apps,
+            meters,
+            addresses,
+        }
     }
 
     /// Whether a path belongs to the API, rather than to something else on the
@@ -74,10 +85,18 @@ impl Api {
     }
 
     /// Answers one request.
-    pub async fn handle(&self, request: Request<Incoming>) -> Answer {
+    pub async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+        if !self.addresses.may_authorize(peer.address) {
+            return ApiError::TooManyFailures.into_answer();
+        }
         match self.try_handle(request).await {
             Ok(body) => json_answer(body),
-            Err(error) => error.into_answer(),
+            Err(error) => {
+                if error.is_failed_authorization() {
+                    self.addresses.note_failure(peer.address);
+                }
+                error.into_answer()
+            }
         }
     }
 

@@ -178,6 +178,16 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
         Form::Number,
     ),
     (
+        "FANFARE_CONNECTION_ATTEMPTS_PER_MINUTE",
+        "connection.attempts_per_minute",
+        Form::Limit,
+    ),
+    (
+        "FANFARE_CONNECTION_FAILURES_PER_MINUTE",
+        "connection.failures_per_minute",
+        Form::Limit,
+    ),
+    (
         "FANFARE_CONNECTION_REQUEST_HEADER_TIMEOUT",
         "connection.request_header_timeout",
         Form::Number,

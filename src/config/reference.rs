@@ -34,6 +34,8 @@ fn rows(heading: &str) -> Vec<Vec<String>> {
 fn with_every_key() -> Config {
     let mut config = Config::default();
     config.server.max_connections = Some(1);
+    config.connection.attempts_per_minute = Some(1);
+    config.connection.failures_per_minute = Some(1);
     config.server.tls = Some(TlsConfig {
         cert: "cert.pem".into(),
         key: "key.pem".into(),

@@ -133,12 +133,12 @@ impl Journal {
         Ok(())
     }
 
-    /// Renews the lease, and takes over what belongs to nobody. To be called
-    /// every [`KEEP_INTERVAL`].
+    /// Renews the lease, and takes over what belongs to nobody, if there is room
+    /// for it. To be called every [`KEEP_INTERVAL`].
     ///
     /// # Errors
     /// The database does not answer. If that goes on, another server takes over.
-    pub async fn keep(&self) -> Result<Vec<Entry>, StoreError> {
+    pub async fn keep(&self, has_room: bool) -> Result<Vec<Entry>, StoreError> {
         let now = unix_ms();
         let lease = now + millis(LEASE);
         sqlx::query(
@@ -148,6 +148,9 @@ impl Journal {
         .bind(&self.owner)
         .execute(&self.database.pool)
         .await?;
+        if !has_room {
+            return Ok(Vec::new());
+        }
         let abandoned = sqlx::query(sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM fanfare_webhooks WHERE state = 'waiting' AND lease_ms < $1 ORDER BY created_ms, id LIMIT {MAX_CLAIMED}"
         )))

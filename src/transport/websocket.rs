@@ -9,6 +9,7 @@ mod raw;
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -30,6 +31,7 @@ use super::outbox::{Flushed, OutboxRules, SocketOutbox};
 use crate::apps::AppStore;
 use crate::http::{Answer, Peer, text_answer};
 use crate::hub::{ClientInfo, Connection, Hub, Outbox, Place, Session};
+use crate::limits::Addresses;
 
 /// Time for a client to take the rest and to answer a close.
 const LINGER: Duration = Duration::from_secs(5);
@@ -66,6 +68,8 @@ pub struct WebSocketSettings {
     pub outbox_bytes: usize,
     /// The app of plain WebSockets at `/ws`; `None`: there are none.
     pub raw_key: Option<AppKey>,
+    /// How often clients may come from one address.
+    pub addresses: Arc<Addresses>,
 }
 
 /// What a client asks for in its upgrade request.
@@ -76,6 +80,7 @@ struct Wish {
     client: String,
     origin: Option<String>,
     is_secure: bool,
+    address: IpAddr,
     /// Whether the client speaks the dialect of `/ws`.
     is_raw: bool,
 }
@@ -213,9 +218,13 @@ impl WebSockets {
         if !matches!(protocol, "4" | "5" | "6" | "7") {
             return Err(Close::UnsupportedProtocol);
         }
+        if !self.settings.addresses.may_connect(wish.address) {
+            return Err(Close::OverCapacity);
+        }
         let app = match self.apps.by_key(key).await {
             Ok(Some(app)) => app,
             Ok(None) => {
+                self.settings.addresses.note_failure(wish.address);
                 return Err(Close::UnknownApp {
                     key: key.as_str().to_owned(),
                 });
@@ -475,6 +484,7 @@ impl Wish {
                 .get(header::ORIGIN)
                 .map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned()),
             is_secure: peer.is_secure,
+            address: peer.address,
         }
     }
 }

@@ -52,12 +52,13 @@ impl Book {
         }
     }
 
-    /// Renews the promise to send, and takes over what nobody sends.
-    pub(super) async fn keep(&self) -> Vec<Entry> {
+    /// Renews the promise to send, and takes over what nobody sends, if there is
+    /// room for it.
+    pub(super) async fn keep(&self, has_room: bool) -> Vec<Entry> {
         let Some(journal) = &self.journal else {
             return Vec::new();
         };
-        self.ask(journal.keep()).await.unwrap_or_default()
+        self.ask(journal.keep(has_room)).await.unwrap_or_default()
     }
 
     /// Forgets what the log need not keep.

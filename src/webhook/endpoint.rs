@@ -204,7 +204,9 @@ impl Endpoints {
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut round: u32 = 0;
         while stop.run_until_cancelled(rounds.tick()).await.is_some() {
-            for entry in self.shared.book.keep().await {
+            // What is not taken over waits in the database, not in memory.
+            let waiting = self.shared.total_bytes.load(Ordering::Relaxed);
+            for entry in self.shared.book.keep(waiting < MAX_TOTAL_BYTES / 2).await {
                 self.resume(&entry);
             }
             if round.is_multiple_of(ROUNDS_PER_PRUNING) {

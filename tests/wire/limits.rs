@@ -77,3 +77,47 @@ async fn a_plan_sets_what_the_limits_leave_open() {
     let mut refused = server.open(&crate::support::target()).await;
     assert_eq!(refused.closed().await.0, 4100);
 }
+
+#[tokio::test]
+async fn clients_of_one_address_come_only_so_often() {
+    let server = TestServer::with(|config| {
+        config.connection.attempts_per_minute = Some(2);
+        config.server.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let target = crate::support::target();
+    let from = async |addresses: &str| {
+        let header = format!("X-Forwarded-For: {addresses}\r\n");
+        server.upgrade(&target, &header).await.0
+    };
+
+    for _ in 0..2 {
+        from("192.0.2.1").await.establish().await;
+    }
+
+    // What a client writes before its own address counts for nothing.
+    assert_eq!(from("198.51.100.7, 192.0.2.1").await.closed().await.0, 4100);
+    from("192.0.2.2").await.establish().await;
+    from("192.0.2.1, 127.0.0.2").await.closed().await;
+}
+
+#[tokio::test]
+async fn who_guesses_is_not_looked_at_for_a_minute() {
+    let server = TestServer::with(|config| config.connection.failures_per_minute = Some(3)).await;
+    let path = "/apps/app-id/channels";
+    let mut client = server.connect().await;
+
+    for _ in 0..4 {
+        let guess =
+            format!("{path}?auth_key=app-key&auth_timestamp=1&auth_version=1.0&auth_signature=0");
+        assert_eq!(server.http("GET", &guess, "").await.status, 401);
+    }
+
+    let answer = server.api("GET", path, &[], "").await;
+    assert_eq!(answer.status, 429);
+    assert_eq!(answer.headers["retry-after"], "60");
+    let mut refused = server.open(&crate::support::target()).await;
+    assert_eq!(refused.closed().await.0, 4100);
+    // Who is in stays in.
+    client.receives_nothing_before_pong().await;
+}

@@ -408,11 +408,15 @@ async fn a_webhook_request_belongs_to_one_server(on: &TestDatabase) {
     };
 
     first.accept(&entry).await.unwrap();
-    assert_eq!(first.keep().await.unwrap(), []);
-    assert_eq!(second.keep().await.unwrap(), []);
+    assert_eq!(first.keep(true).await.unwrap(), []);
+    assert_eq!(second.keep(true).await.unwrap(), []);
     first.give_back().await.unwrap();
-    assert_eq!(second.keep().await.unwrap(), std::slice::from_ref(&entry));
-    assert_eq!(first.keep().await.unwrap(), []);
+    assert_eq!(second.keep(false).await.unwrap(), []);
+    assert_eq!(
+        second.keep(true).await.unwrap(),
+        std::slice::from_ref(&entry)
+    );
+    assert_eq!(first.keep(true).await.unwrap(), []);
 
     let progress = Progress {
         state: "given_up",
@@ -423,7 +427,7 @@ async fn a_webhook_request_belongs_to_one_server(on: &TestDatabase) {
     };
     second.note(&entry.id, &progress).await.unwrap();
     second.give_back().await.unwrap();
-    assert_eq!(first.keep().await.unwrap(), []);
+    assert_eq!(first.keep(true).await.unwrap(), []);
     first.prune().await.unwrap();
     let log = database.webhook_log(Some("1"), 10).await.unwrap();
     assert_eq!(
@@ -440,7 +444,7 @@ async fn a_webhook_request_belongs_to_one_server(on: &TestDatabase) {
     assert_eq!(database.webhook_log(Some("2"), 10).await.unwrap(), []);
 
     let again = database.redeliver(&entry.id).await.unwrap();
-    let claimed = first.keep().await.unwrap();
+    let claimed = first.keep(true).await.unwrap();
     assert_eq!(claimed.len(), 1);
     assert_eq!(
         (&claimed[0].id, &claimed[0].events),
