@@ -65,13 +65,14 @@ impl Serve {
 async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let config = &loaded.config;
     let server = Server::bind(config).await?;
-    welcome(&loaded, server.address(), server.metrics_address());
     let stop = CancellationToken::new();
     let mut signals = Signals {
         terminate: signal(SignalKind::terminate())?,
         interrupt: signal(SignalKind::interrupt())?,
         hang_up: signal(SignalKind::hangup())?,
     };
+    // Whoever reads this may send a signal at once.
+    welcome(&loaded, server.address(), server.metrics_address());
     let certificates = server.certificates();
     let running = server.run(stop.clone());
     let mut running = std::pin::pin!(running);
