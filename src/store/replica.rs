@@ -64,6 +64,15 @@ pub enum Change {
     Deleted(AppId),
 }
 
+impl Change {
+    fn id(&self) -> &AppId {
+        match self {
+            Self::Updated(app) => &app.id,
+            Self::Deleted(id) => id,
+        }
+    }
+}
+
 impl Replica {
     /// Reads all apps of `database`.
     ///
@@ -94,6 +103,9 @@ impl Replica {
     pub async fn follow(&self, stop: CancellationToken, tell: impl Fn(Change)) {
         let mut rounds = tokio::time::interval(INTERVAL);
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // A client that was looked up just before a change may be let in just
+        // after it. So each change is told in the next round once more.
+        let mut told = Vec::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -109,8 +121,20 @@ impl Replica {
             };
             self.note(changes.as_ref().err());
             self.answered.send_replace((question, changes.is_ok()));
-            changes.unwrap_or_default().into_iter().for_each(&tell);
+            told.into_iter().map(|id| self.present(id)).for_each(&tell);
+            let changes = changes.unwrap_or_default();
+            told = changes.iter().map(Change::id).cloned().collect();
+            changes.into_iter().for_each(&tell);
             tokio::time::sleep(MIN_INTERVAL).await;
+        }
+    }
+
+    /// How it stands with an app now.
+    fn present(&self, id: AppId) -> Change {
+        let stored = self.stored.read().unwrap_or_else(PoisonError::into_inner);
+        match stored.by_id.get(&id) {
+            Some(app) => Change::Updated(Arc::clone(app)),
+            None => Change::Deleted(id),
         }
     }
 
@@ -131,7 +155,7 @@ impl Replica {
 
     /// Takes over what is new.
     async fn ask(&self) -> Result<Vec<Change>, StoreError> {
-        let changes = if self.database.is_read_only() {
+        let mut changes = if self.database.is_read_only() {
             let apps = self.database.soketi_apps().await?;
             self.compare(apps)
         } else {
@@ -139,6 +163,14 @@ impl Replica {
             self.database.changes_since(revision).await?
         };
         self.revision.store(changes.revision, Ordering::Relaxed);
+        changes.updated.retain(|app| {
+            let is_hidden = self.fixed.has(&app.id);
+            if is_hidden {
+                tracing::warn!(app.id = %app.id, "an app of the configuration hides the one of the database with the same id");
+            }
+            !is_hidden
+        });
+        changes.deleted.retain(|id| !self.fixed.has(id));
         if changes.updated.is_empty() && changes.deleted.is_empty() {
             return Ok(Vec::new());
         }

@@ -452,3 +452,25 @@ async fn a_webhook_request_belongs_to_one_server(on: &TestDatabase) {
     );
     assert!(claimed[0].created_ms > entry.created_ms);
 }
+
+#[tokio::test]
+async fn an_app_of_the_configuration_hides_one_of_the_database() {
+    let on = TestDatabase::sqlite();
+    let database = on.open().await;
+    let mut hidden = app(crate::support::ID, "hidden-key", "s");
+    hidden.enabled = false;
+    let server = on.server().await;
+    let mut client = server.connect().await;
+
+    database.create(&hidden).await.unwrap();
+    database.create(&app("2", "marker", "s")).await.unwrap();
+    let mut marker = server.connect_to(&target("marker")).await;
+
+    assert_eq!(refusal(&server, "hidden-key").await, 4001);
+    client.receives_nothing_before_pong().await;
+    server.connect().await;
+    database.delete(crate::support::ID).await.unwrap();
+    database.delete("2").await.unwrap();
+    assert_eq!(marker.closed().await.0, 4001);
+    client.receives_nothing_before_pong().await;
+}
