@@ -173,7 +173,7 @@ async fn a_bad_configuration_exits_with_2_and_names_what_is_wrong() {
             "",
             Some(("FANFARE_SERVER_PROT", "1")),
             &[],
-            "fanfare: unknown variable FANFARE_SERVER_PROT; did you mean FANFARE_SERVER_PORT?",
+            "fanfare: unknown variable FANFARE_SERVER_PROT; did you mean FANFARE_SERVER_PORT or FANFARE_SERVER_PATH_PREFIX?",
         ),
         (
             "",

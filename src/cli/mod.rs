@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 
 mod api;
+mod certs;
 mod channels;
 mod check_config;
 mod healthcheck;
@@ -45,6 +46,8 @@ enum Command {
     Subscribe(subscribe::Subscribe),
     /// List the occupied channels
     Channels(channels::Channels),
+    /// Make certificates so that clients of hosted Pusher come here unchanged
+    Certs(certs::Certs),
     /// Ask a running server whether it is ready; for container health checks
     Healthcheck(healthcheck::Healthcheck),
 }
@@ -105,6 +108,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(serve) => serve.run(),
         Command::CheckConfig(check) => check.run(),
+        Command::Certs(certs) => certs.run(),
         Command::Trigger(trigger) => on_one_thread(trigger.run()),
         Command::Subscribe(subscribe) => on_one_thread(subscribe.run()),
         Command::Channels(channels) => on_one_thread(channels.run()),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Context;
 use clap::Args;
-use fanfare::config::{Config, Loaded, LogConfig, LogFormat};
+use fanfare::config::{Config, Effect, Loaded, LogConfig, LogFormat};
 use fanfare::server::Server;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -126,6 +126,15 @@ fn welcome(loaded: &Loaded, address: SocketAddr, metrics_address: SocketAddr) {
         "fanfare {} listens",
         env!("CARGO_PKG_VERSION")
     );
+    for variable in &loaded.variables {
+        if let Effect::Unsupported(advice) = variable.effect {
+            tracing::warn!(
+                variable = variable.name,
+                "{} is not supported: {advice}",
+                variable.name
+            );
+        }
+    }
     if loaded.has_default_app {
         tracing::warn!(
             "no app is configured: serving app id app-id, key app-key, secret app-secret, on loopback only"

@@ -85,7 +85,8 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// `origin` is a variable, a flag or a file.
-    pub(super) fn bad_value(key: &str, value: &str, expected: &str, origin: Option<&str>) -> Self {
+    #[must_use]
+    pub fn bad_value(key: &str, value: &str, expected: &str, origin: Option<&str>) -> Self {
         Self::BadValue {
             key: key.to_owned(),
             value: if key.ends_with("secret") {
@@ -98,7 +99,9 @@ impl ConfigError {
         }
     }
 
-    pub(super) fn missing(key: String, expected: &str) -> Self {
+    /// What must be set and is not.
+    #[must_use]
+    pub fn missing(key: String, expected: &str) -> Self {
         Self::Missing {
             key,
             origin: String::new(),

@@ -9,9 +9,11 @@ mod app;
 mod connection;
 mod environment;
 mod error;
+mod http_fallback;
 mod log;
 mod seconds;
 mod server;
+mod unsupported;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -25,8 +27,10 @@ pub use self::connection::ConnectionConfig;
 use self::environment::Environment;
 pub use self::environment::{Effect, FOREIGN_NAMES, ForeignName, Form, OWN_NAMES, Used};
 pub use self::error::ConfigError;
+pub use self::http_fallback::HttpFallbackConfig;
 pub use self::log::{LogConfig, LogFormat};
-pub use self::server::{ServerConfig, TlsConfig};
+pub use self::server::{CertificateConfig, ServerConfig, TlsConfig};
+pub use self::unsupported::Loss;
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -36,6 +40,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// Patience and bounds for one client.
     pub connection: ConnectionConfig,
+    /// Clients that cannot use WebSockets.
+    pub http_fallback: HttpFallbackConfig,
     /// What is logged, and how.
     pub log: LogConfig,
     /// The tenants.
@@ -136,6 +142,7 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         self.server.check()?;
         self.connection.check()?;
+        self.http_fallback.check()?;
         self.log.check()?;
         let mut ids = HashSet::new();
         let mut keys = HashSet::new();

@@ -14,7 +14,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare_protocol::{AppKey, Close, SocketId};
 use fastwebsockets::upgrade::UpgradeFut;
-use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -26,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use super::frame::{self, Incoming, Message};
 use super::outbox::{Flushed, OutboxRules, SocketOutbox};
 use crate::apps::AppStore;
-use crate::http::{Answer, Peer, text_answer};
+use crate::http::{Answer, AnswerBody, Peer, text_answer};
 use crate::hub::{ClientInfo, Connection, Hub, Outbox, Place, Session};
 
 /// Time for a client to take the rest and to answer a close.
@@ -64,14 +63,14 @@ pub struct WebSocketSettings {
     pub outbox_bytes: usize,
 }
 
-/// What a client asks for in its upgrade request.
-struct Wish {
+/// What a client asks for when it connects, by whatever transport.
+pub(super) struct Wish {
     /// `None` for another path than `/app/KEY`.
-    key: Option<AppKey>,
-    protocol: Option<String>,
-    client: String,
-    origin: Option<String>,
-    is_secure: bool,
+    pub(super) key: Option<AppKey>,
+    pub(super) protocol: Option<String>,
+    pub(super) client: String,
+    pub(super) origin: Option<String>,
+    pub(super) is_secure: bool,
 }
 
 impl WebSockets {
@@ -118,7 +117,7 @@ impl WebSockets {
         let Ok((response, upgraded)) = fastwebsockets::upgrade::upgrade(&mut request) else {
             return text_answer(StatusCode::BAD_REQUEST, "Expected Sec-WebSocket-Key\n");
         };
-        let mut answer = response.map(|_empty| Full::default());
+        let mut answer = response.map(|_empty| AnswerBody::default());
         if let Some(subprotocol) = chosen_subprotocol(request.headers()) {
             answer.headers_mut().insert(
                 header::SEC_WEBSOCKET_PROTOCOL,
@@ -196,7 +195,7 @@ impl WebSockets {
     }
 
     /// Checks in the order of section 2.3.
-    async fn admit(self: &Arc<Self>, wish: &Wish) -> Result<Place, Close> {
+    pub(super) async fn admit(&self, wish: &Wish) -> Result<Place, Close> {
         let key = wish.key.as_ref().ok_or(Close::PathNotFound)?;
         let protocol = wish.protocol.as_deref().ok_or(Close::NoProtocol)?;
         if !matches!(protocol, "4" | "5" | "6" | "7") {
@@ -449,22 +448,32 @@ fn put_back_scratch(scratch: Vec<u8>) {
 
 impl Wish {
     fn read<B>(request: &Request<B>, peer: Peer) -> Self {
+        let key = app_key(request.uri().path());
         let query = request.uri().query().unwrap_or_default();
+        Self::new(key, query, request.headers(), peer)
+    }
+
+    /// The wish of a client that names the app in a way of its transport's own.
+    pub(super) fn new(key: Option<AppKey>, query: &str, headers: &HeaderMap, peer: Peer) -> Self {
         Self {
-            key: app_key(request.uri().path()),
+            key,
             protocol: query_value(query, "protocol"),
             client: query_value(query, "client").unwrap_or_default(),
-            origin: request
-                .headers()
-                .get(header::ORIGIN)
-                .map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned()),
+            origin: origin(headers),
             is_secure: peer.is_secure,
         }
     }
 }
 
+/// The origin of the page that asks, if a page asks.
+pub(super) fn origin(headers: &HeaderMap) -> Option<String> {
+    headers
+        .get(header::ORIGIN)
+        .map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned())
+}
+
 /// The key in `/app/KEY`.
-fn app_key(path: &str) -> Option<AppKey> {
+pub(super) fn app_key(path: &str) -> Option<AppKey> {
     let key = path.strip_prefix("/app/")?;
     if key.is_empty() || key.contains('/') {
         return None;
@@ -472,7 +481,7 @@ fn app_key(path: &str) -> Option<AppKey> {
     Some(AppKey::new(&percent_decode_str(key).decode_utf8_lossy()))
 }
 
-fn query_value(query: &str, name: &str) -> Option<String> {
+pub(super) fn query_value(query: &str, name: &str) -> Option<String> {
     query.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=')?;
         (key == name).then(|| percent_decode_str(value).decode_utf8_lossy().into_owned())

@@ -12,6 +12,7 @@ mod client_events;
 mod connection;
 mod delivery;
 mod framing;
+mod http_fallback;
 mod liveness;
 mod ops;
 mod presence;

@@ -52,10 +52,7 @@ async fn client(
 }
 
 async fn server(directory: &Path) -> TestServer {
-    let files = TlsConfig {
-        cert: directory.join("cert.pem"),
-        key: directory.join("key.pem"),
-    };
+    let files = TlsConfig::new(directory.join("cert.pem"), directory.join("key.pem"));
     TestServer::with(|config| {
         config.server.tls = Some(files);
         config.apps[0].tls_only = true;
