@@ -161,9 +161,7 @@ fn every_foreign_name_is_documented() {
                 Form::Rate => "a number; -1: as many as possible",
                 Form::Senders => "`members`, `all` or `none`",
                 Form::Path => "path",
-                Form::PusherUrl => {
-                    "http://KEY:SECRET@HOST/apps/ID`; sets key and secret too"
-                }
+                Form::PusherUrl => "http://KEY:SECRET@HOST/apps/ID`; sets key and secret too",
                 Form::Debug => "`true`: `debug`",
             };
             let form = form.trim_matches('`').to_owned();

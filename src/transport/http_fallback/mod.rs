@@ -152,6 +152,18 @@ impl HttpFallback {
 
     /// Answers one request.
     pub async fn handle(self: &Arc<Self>, request: Request<Incoming>, peer: Peer) -> Answer {
+        let is_sockjs = !self
+            .below(request.uri().path())
+            .is_some_and(|rest| rest.starts_with("/app/"));
+        let origin = request.headers().get(header::ORIGIN).cloned();
+        let answer = self.answer(request, peer).await;
+        match origin {
+            Some(origin) if is_sockjs => sockjs::with_credentials(answer, origin),
+            _ => answer,
+        }
+    }
+
+    async fn answer(self: &Arc<Self>, request: Request<Incoming>, peer: Peer) -> Answer {
         // Pre-flights come before any question of session or app.
         if request.method() == Method::OPTIONS {
             return preflight(request.headers());

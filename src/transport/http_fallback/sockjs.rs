@@ -24,14 +24,29 @@ pub(super) fn info() -> Answer {
     readable(answer, ANY)
 }
 
+/// Lets newer SockJS clients read an answer: they send cookies along, which
+/// nobody here looks at, and browsers then want the origin by its name.
+pub(super) fn with_credentials(mut answer: Answer, origin: HeaderValue) -> Answer {
+    let headers = answer.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+        HeaderValue::from_static("true"),
+    );
+    headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    answer
+}
+
 /// The page that loads SockJS from the address in `js_path`, if that is one that
-/// is allowed: a page of this origin runs the script.
+/// is allowed: a page of this origin runs the script. Newer clients name none and
+/// get the operator's first.
 pub(super) fn iframe(query: Option<&str>, more_scripts: &[String]) -> Answer {
     let script = query
         .unwrap_or_default()
         .split('&')
         .find_map(|pair| pair.strip_prefix("js_path="))
-        .and_then(|text| percent_decode_str(text).decode_utf8().ok());
+        .map(|text| percent_decode_str(text).decode_utf8_lossy().into_owned())
+        .or_else(|| more_scripts.first().cloned());
     let Some(script) = script.filter(|script| {
         is_pusher_script(script) || more_scripts.iter().any(|allowed| allowed == script)
     }) else {
