@@ -11,7 +11,7 @@ use hyper::{Request, StatusCode};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{Api, Health, Ops, SignedPath, statistics};
+use crate::api::{Api, Health, Ops, SignedPath, TestLog, statistics};
 use crate::apps::{AppStore, ConfigFileApps};
 use crate::config::{AppConfig, Config, TlsConfig};
 use crate::engine::MemoryEngine;
@@ -59,6 +59,19 @@ impl Server {
     /// # Errors
     /// An address is taken, or a certificate cannot be read.
     pub fn bind(config: &Config) -> anyhow::Result<Self> {
+        Self::construct(config, None)
+    }
+
+    /// As [`Self::bind`], with a log of what happens that anybody may read: for
+    /// the tests of applications.
+    ///
+    /// # Errors
+    /// As for [`Self::bind`].
+    pub fn bind_for_tests(config: &Config) -> anyhow::Result<Self> {
+        Self::construct(config, Some(Arc::default()))
+    }
+
+    fn construct(config: &Config, test_log: Option<Arc<TestLog>>) -> anyhow::Result<Self> {
         let certificates = config
             .server
             .tls
@@ -125,7 +138,8 @@ impl Server {
             .then(|| listener_address.port());
         Ok(Self {
             port: Arc::new(ClientPort {
-                api: Api::new(Arc::clone(&hub), apps),
+                api: Api::new(Arc::clone(&hub), apps, test_log.clone()),
+                test_log,
                 health: Health::new(Arc::clone(&hub)),
                 sockets,
                 http_fallback,
@@ -185,6 +199,11 @@ impl Server {
             self.sweep_interval,
             end.clone(),
         ));
+        if let Some(log) = &self.port.test_log {
+            let following = Arc::clone(log).follow(self.hub.events());
+            let end = end.clone();
+            background.spawn(async move { end.run_until_cancelled(following).await });
+        }
         background.spawn(self.ops_listener.run(
             self.ops,
             end.clone(),
@@ -328,6 +347,7 @@ async fn sweep(hub: Arc<Hub>, interval: Duration, end: CancellationToken) {
 #[derive(Debug)]
 struct ClientPort {
     api: Api,
+    test_log: Option<Arc<TestLog>>,
     health: Health,
     sockets: Arc<WebSockets>,
     http_fallback: Option<Arc<HttpFallback>>,
@@ -377,6 +397,11 @@ impl Handler for ClientPort {
             && fallback.owns(path)
         {
             return fallback.handle(request, peer).await;
+        }
+        if let Some(log) = self.test_log.as_ref().filter(|_| TestLog::owns(path)) {
+            return log
+                .answer(request.method(), path, request.uri().query())
+                .await;
         }
         statistics::answer(request.method(), path)
             .or_else(|| self.health.answer(path))

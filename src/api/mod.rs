@@ -13,6 +13,7 @@ mod health;
 mod metrics;
 mod ops;
 pub mod statistics;
+mod test_log;
 mod users;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use self::authentication::Authenticated;
 use self::error::ApiError;
 pub use self::health::Health;
 pub use self::ops::Ops;
+pub use self::test_log::TestLog;
 use crate::apps::AppStore;
 use crate::http::{Answer, json_answer};
 use crate::hub::Hub;
@@ -50,6 +52,7 @@ pub struct SignedPath(pub String);
 pub struct Api {
     hub: Arc<Hub>,
     apps: Arc<dyn AppStore>,
+    test_log: Option<Arc<TestLog>>,
 }
 
 /// What a path of the API stands for. Segments are as in the request line.
@@ -64,10 +67,15 @@ enum Route<'a> {
 }
 
 impl Api {
-    /// Publishes into `hub` for the apps of `apps`.
+    /// Publishes into `hub` for the apps of `apps`; what is published is noted in
+    /// `test_log`, if there is one.
     #[must_use]
-    pub fn new(hub: Arc<Hub>, apps: Arc<dyn AppStore>) -> Self {
-        Self { hub, apps }
+    pub fn new(hub: Arc<Hub>, apps: Arc<dyn AppStore>, test_log: Option<Arc<TestLog>>) -> Self {
+        Self {
+            hub,
+            apps,
+            test_log,
+        }
     }
 
     /// Whether a path belongs to the API, rather than to something else on the

@@ -7,6 +7,7 @@ mod certs;
 mod channels;
 mod check_config;
 mod healthcheck;
+mod migrate_check;
 mod output;
 mod serve;
 mod subscribe;
@@ -40,6 +41,8 @@ enum Command {
     Serve(serve::Serve),
     /// Check the configuration and print it, secrets masked
     CheckConfig(check_config::CheckConfig),
+    /// Read a configuration of soketi, Reverb or Pusher and print what it becomes
+    MigrateCheck(migrate_check::MigrateCheck),
     /// Publish an event over the HTTP API
     Trigger(trigger::Trigger),
     /// Print the events of channels as they come
@@ -109,6 +112,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Serve(serve) => serve.run(),
         Command::CheckConfig(check) => check.run(),
         Command::Certs(certs) => certs.run(),
+        Command::MigrateCheck(check) => check.run(),
         Command::Trigger(trigger) => on_one_thread(trigger.run()),
         Command::Subscribe(subscribe) => on_one_thread(subscribe.run()),
         Command::Channels(channels) => on_one_thread(channels.run()),

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -13,6 +14,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::{ConfigFile, output};
 
+/// How often a test server looks whether the process that started it is there.
+const PARENT_LOOK: Duration = Duration::from_millis(200);
+
 /// Run the server
 #[derive(Debug, Args)]
 #[command(
@@ -22,6 +26,7 @@ grace period; a second one stops at once. HUP reads the certificate again.
 Examples:
   fanfare serve
   fanfare serve --port 8080 --metrics-port 9090
+  fanfare serve --test                              in CI: see docs/testing.md
   PUSHER_APP_ID=1 PUSHER_APP_KEY=k PUSHER_APP_SECRET=s fanfare serve --host 0.0.0.0"
 )]
 pub(super) struct Serve {
@@ -36,6 +41,11 @@ pub(super) struct Serve {
     /// Port for metrics and health; 0 takes a free one [default: 9601]
     #[arg(long)]
     metrics_port: Option<u16>,
+    /// Run for the tests of an application: on free ports that are printed as
+    /// JSON, with all features of the app on, a log at /test/events, and until the
+    /// process that started it ends
+    #[arg(long)]
+    test: bool,
 }
 
 impl Serve {
@@ -48,25 +58,82 @@ impl Serve {
                 self.metrics_port.map(|port| port.to_string()),
             ),
         ];
+        let free = self.test.then(|| "0".to_owned());
         let flags = flags
             .into_iter()
-            .filter_map(|(key, value)| Some((key, value?)))
+            .filter_map(|(key, value)| {
+                let is_port = key != "server.host";
+                Some((key, value.or_else(|| free.clone().filter(|_| is_port))?))
+            })
             .collect();
-        let loaded = self.file.load_for_server(flags)?;
+        let mut loaded = self.file.load_for_server(flags)?;
+        if self.test {
+            allow_everything(&mut loaded.config);
+        }
         start_log(&loaded.config.log)?;
         tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .context("cannot start the runtime")?
-            .block_on(serve(loaded))
+            .block_on(serve(loaded, self.test))
     }
 }
 
-async fn serve(loaded: Loaded) -> anyhow::Result<()> {
+/// What tests need: every feature, and an end without ceremony.
+fn allow_everything(config: &mut Config) {
+    config.server.shutdown_grace = Duration::from_millis(1);
+    for app in &mut config.apps {
+        app.client_events = true;
+        app.subscription_count = true;
+        app.watchlist = true;
+    }
+}
+
+/// Waits for the end of the process that started this one.
+async fn orphaned() {
+    let parent = std::os::unix::process::parent_id();
+    let mut looks = tokio::time::interval(PARENT_LOOK);
+    while std::os::unix::process::parent_id() == parent {
+        looks.tick().await;
+    }
+}
+
+/// Tells the program that started a test server where it is.
+fn tell_parent(config: &Config, server: &Server) -> anyhow::Result<()> {
+    let app = config.apps.first();
+    let pair = app.and_then(|app| app.pairs().into_iter().next());
+    let told = serde_json::json!({
+        "host": server.address().ip().to_string(),
+        "port": server.address().port(),
+        "metrics_port": server.metrics_address().port(),
+        "app_id": app.map(|app| &app.id),
+        "key": pair.as_ref().map(|pair| &pair.key),
+        "secret": pair.as_ref().map(|pair| pair.secret.reveal()),
+    });
+    output::line(&told.to_string())?;
+    Ok(())
+}
+
+async fn serve(loaded: Loaded, is_test: bool) -> anyhow::Result<()> {
     let config = &loaded.config;
-    let server = Server::bind(config)?;
+    let server = if is_test {
+        Server::bind_for_tests(config)?
+    } else {
+        Server::bind(config)?
+    };
     welcome(&loaded, server.address(), server.metrics_address());
+    if is_test {
+        tell_parent(config, &server)?;
+    }
     let stop = CancellationToken::new();
+    let orphaned = async {
+        if is_test {
+            orphaned().await;
+        } else {
+            std::future::pending().await
+        }
+    };
+    let mut orphaned = std::pin::pin!(orphaned);
     let mut signals = Signals {
         terminate: signal(SignalKind::terminate())?,
         interrupt: signal(SignalKind::interrupt())?,
@@ -78,6 +145,7 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             outcome = running.as_mut() => return outcome,
+            () = orphaned.as_mut(), if !stop.is_cancelled() => stop.cancel(),
             wish = signals.next() => match (wish, &certificates) {
                 (Wish::Stop, _) if stop.is_cancelled() => {
                     anyhow::bail!("stopped before all clients were sent to another node");

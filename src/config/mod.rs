@@ -11,6 +11,7 @@ mod environment;
 mod error;
 mod http_fallback;
 mod log;
+mod migration;
 mod seconds;
 mod server;
 mod unsupported;
@@ -29,6 +30,7 @@ pub use self::environment::{Effect, FOREIGN_NAMES, ForeignName, Form, OWN_NAMES,
 pub use self::error::ConfigError;
 pub use self::http_fallback::HttpFallbackConfig;
 pub use self::log::{LogConfig, LogFormat};
+pub use self::migration::{From as MigrationFrom, Migration};
 pub use self::server::{CertificateConfig, ServerConfig, TlsConfig};
 pub use self::unsupported::Loss;
 
@@ -80,11 +82,17 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong, with key, value and what is expected.
     pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
-        let mut figment = Figment::new();
+        let table = match &sources.file {
+            Some(path) => read_file(path)?,
+            None => toml::Table::new(),
+        };
+        Self::from_table(table, sources)
+    }
+
+    /// As [`Self::load`], with the content of the file given.
+    fn from_table(table: toml::Table, sources: &Sources) -> Result<Loaded, ConfigError> {
+        let mut figment = Figment::from(Serialized::globals(table));
         let mut origins: HashMap<String, String> = HashMap::new();
-        if let Some(path) = &sources.file {
-            figment = figment.merge(Serialized::globals(read_file(path)?));
-        }
         let mut environment = Environment::read(&sources.variables)?;
         for setting in environment.settings.drain(..) {
             origins.insert(setting.key.to_owned(), setting.variable);

@@ -36,7 +36,7 @@ const BACKDATED: Duration = Duration::days(1);
 #[derive(Debug)]
 pub(super) struct Files {
     pub(super) authority: PathBuf,
-    authority_key: PathBuf,
+    pub(super) authority_key: PathBuf,
     pub(super) cert: PathBuf,
     pub(super) key: PathBuf,
 }
@@ -163,9 +163,24 @@ fn authority(names: &[ServerName<'static>]) -> anyhow::Result<CertificateParams>
             other => bail!("{other:?} is neither a name nor an address"),
         });
     }
+    // A kind of name of which none is permitted would be free otherwise.
+    let mut excluded_subtrees = Vec::new();
+    if !names
+        .iter()
+        .any(|name| matches!(name, ServerName::IpAddress(_)))
+    {
+        excluded_subtrees.push(GeneralSubtree::IpAddress(CidrSubnet::V4([0; 4], [0; 4])));
+        excluded_subtrees.push(GeneralSubtree::IpAddress(CidrSubnet::V6([0; 16], [0; 16])));
+    }
+    if !names
+        .iter()
+        .any(|name| matches!(name, ServerName::DnsName(_)))
+    {
+        excluded_subtrees.push(GeneralSubtree::DnsName(String::new()));
+    }
     params.name_constraints = Some(NameConstraints {
         permitted_subtrees,
-        excluded_subtrees: Vec::new(),
+        excluded_subtrees,
     });
     Ok(params)
 }

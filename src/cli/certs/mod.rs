@@ -67,7 +67,10 @@ impl Certs {
         }
         std::fs::create_dir_all(&self.out)
             .with_context(|| format!("cannot make {}", self.out.display()))?;
-        let files = Files::of(&self.out);
+        // The lines that are printed are for other directories too.
+        let out = std::path::absolute(&self.out)
+            .with_context(|| format!("cannot find {}", self.out.display()))?;
+        let files = Files::of(&out);
         let made = files.make(&names)?;
         output::line(&self.explanation(&files, &made, &names, &pusher))?;
         Ok(())
@@ -119,7 +122,7 @@ impl Certs {
              Certificate Trust Settings: switch it on.
 
 Keep {} secret: whoever has it can pretend to be these names to those who trust them.",
-            self.out.join("ca-key.pem").display()
+            files.authority_key.display()
         ));
         text
     }

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { atEnd } from './cleanup.mjs';
 import { eventually, within } from './within.mjs';
 
-const BINARY =
+export const BINARY =
   process.env.FANFARE_BIN ?? fileURLToPath(new URL('../../../target/debug/fanfare', import.meta.url));
 
 // The Python SDK takes nothing but digits as an app id.
