@@ -63,6 +63,14 @@ pub enum ConfigError {
         /// What it should be.
         expected: String,
     },
+    /// A file of another server that cannot be read as JSON.
+    #[error("{path} is not JSON: {source}")]
+    NotJson {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
     /// A key that must be set.
     #[error("{key} is missing{origin}: expected {expected}")]
     Missing {

@@ -227,11 +227,9 @@ impl Migration {
             source,
         })?;
         if from == From::Soketi && text.trim_start().starts_with('{') {
-            let json = serde_json::from_str(&text).map_err(|error| ConfigError::Syntax {
+            let json = serde_json::from_str(&text).map_err(|error| ConfigError::NotJson {
                 path: path.to_owned(),
-                line: error.line(),
-                column: error.column(),
-                problem: error.to_string(),
+                source: error,
             })?;
             return Self::of_soketi_json(&json);
         }

@@ -14,6 +14,7 @@ mod delivery;
 mod framing;
 mod http_fallback;
 mod liveness;
+mod moving_in;
 mod ops;
 mod presence;
 mod private;
