@@ -587,7 +587,11 @@ async fn migrate_check_exits_with_2_for_what_cannot_be() {
             "soketi",
             "server.port = \"many\" (set by SOKETI_PORT)",
         ),
-        ("{\"port\": ", "soketi", "FILE is not JSON: EOF while parsing a value at line 1"),
+        (
+            "{\"port\": ",
+            "soketi",
+            "FILE is not JSON: EOF while parsing a value at line 1",
+        ),
         (
             "PUSHER_URL=http://half@x/apps/1\n",
             "pusher",

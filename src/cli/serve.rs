@@ -219,15 +219,24 @@ fn hint(config: &Config, address: SocketAddr) -> String {
         .first()
         .and_then(|app| app.pairs().into_iter().next())
         .map_or_else(|| "app-key".to_owned(), |pair| pair.key);
-    let is_tls = config.server.tls.is_some();
+    // Beside a port of its own for TLS, this one is plain.
+    let is_tls = config
+        .server
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.port.is_none());
     let host = match address.ip() {
         ip if ip.is_unspecified() => "<the name of this host>".to_owned(),
         ip => ip.to_string(),
     };
+    let port = address.port();
+    let (ws_port, http_port) = if is_tls {
+        ("wssPort", "httpsPort")
+    } else {
+        ("wsPort", "httpPort")
+    };
     format!(
-        "\nIn a page:  new Pusher('{key}', {{ wsHost: '{host}', {}: {}, forceTLS: {is_tls}, enabledTransports: ['ws', 'wss'], cluster: '' }})\n",
-        if is_tls { "wssPort" } else { "wsPort" },
-        address.port(),
+        "\nIn a page:  new Pusher('{key}', {{ wsHost: '{host}', {ws_port}: {port}, httpHost: '{host}', {http_port}: {port}, forceTLS: {is_tls}, cluster: '' }})\n",
     )
 }
 

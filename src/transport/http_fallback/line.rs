@@ -99,8 +99,8 @@ pub(super) enum Taken {
     Frame(Bytes),
     /// The last frame: nothing comes after it.
     Last(Bytes),
-    /// Another request receives from now on.
-    TakenOver,
+    /// Nothing: another request receives from now on, or the session has ended.
+    Over,
 }
 
 impl Line {
@@ -347,7 +347,7 @@ impl Receiver {
     pub(super) fn poll_take(&self, context: &mut Context<'_>) -> Poll<Taken> {
         let mut state = self.line.lock();
         if state.newest != self.number {
-            return Poll::Ready(Taken::TakenOver);
+            return Poll::Ready(Taken::Over);
         }
         if let Some(taken) = state.next() {
             drop(state);
@@ -356,7 +356,7 @@ impl Receiver {
             return Poll::Ready(taken);
         }
         if state.phase == Phase::Closed {
-            return Poll::Ready(Taken::TakenOver);
+            return Poll::Ready(Taken::Over);
         }
         state.waker = Some(context.waker().clone());
         Poll::Pending
@@ -387,7 +387,7 @@ impl Receiver {
         self.line.changed.notify_one();
         match taken {
             Taken::Frame(frame) | Taken::Last(frame) => frame,
-            Taken::TakenOver => Bytes::new(),
+            Taken::Over => Bytes::new(),
         }
     }
 }

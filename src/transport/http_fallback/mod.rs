@@ -242,7 +242,7 @@ impl HttpFallback {
         let taken = poll_fn(|context| receiver.poll_take(context));
         let mut line = match tokio::time::timeout(self.settings.heartbeat, taken).await {
             Ok(Taken::Frame(frame) | Taken::Last(frame)) => frame.to_vec(),
-            Ok(Taken::TakenOver) => {
+            Ok(Taken::Over) => {
                 let body = AnswerBody::Stream(Box::pin(CutOff));
                 return stream_answer(Framing::Lines, body, allowed);
             }

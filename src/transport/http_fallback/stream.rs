@@ -189,7 +189,7 @@ impl Body for StreamBody {
                 this.phase = Phase::Ended;
                 return this.send(&frame);
             }
-            Poll::Ready(Taken::TakenOver) => return Poll::Ready(Some(Err(taken_over()))),
+            Poll::Ready(Taken::Over) => return Poll::Ready(Some(Err(taken_over()))),
             Poll::Pending => {}
         }
         if this.timer.as_mut().poll(context).is_ready() {
