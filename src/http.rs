@@ -11,6 +11,7 @@ use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{self, HeaderValue};
 use hyper::{Request, Response, StatusCode};
+use tokio_util::sync::CancellationToken;
 
 /// The answer to a request.
 pub type Answer = Response<AnswerBody>;
@@ -76,6 +77,12 @@ pub struct Peer {
     /// Whether the client's own connection is encrypted.
     pub is_secure: bool,
 }
+
+/// Ends the connection that a request came on, at once and whatever waits to be
+/// written. Stands in the extensions of the request: for answers without end
+/// whose reader does not read.
+#[derive(Clone, Debug, Default)]
+pub struct Cut(pub CancellationToken);
 
 /// Gives the answer to every request of a port.
 pub trait Handler: Send + Sync + 'static {

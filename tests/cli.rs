@@ -684,3 +684,51 @@ async fn a_test_server_says_where_it_is_and_ends_with_its_parent() {
     line_about(&mut log, "stopped").await;
     assert!(tokio::net::TcpStream::connect(&address).await.is_err());
 }
+
+/// docs/migrating.md, as it is written.
+#[tokio::test]
+async fn the_file_that_migrate_check_prints_can_be_served() {
+    let json = ConfigFile::new(
+        r#"{"port": 0, "metrics.port": 0, "eventLimits.maxPayloadInKb": 100, "appManager.array.apps": [{"id": "1", "key": "k1", "secret": "s1", "enableClientMessages": true}]}"#,
+    );
+    let printed = output(&mut fanfare(&[
+        "migrate-check",
+        "--from",
+        "soketi",
+        json.path(),
+    ]))
+    .await;
+    let printed = text(&printed.stdout).replace("secret = \"..\"", "secret = \"s1\"");
+    let file = ConfigFile::new(&printed);
+
+    let server = Server::with(&["--config", file.path()]).await;
+
+    let url = server.url();
+    let listed = output(&mut fanfare(&[
+        "channels", "--url", &url, "--app-id", "1", "--key", "k1", "--secret", "s1",
+    ]))
+    .await;
+    assert!(listed.status.success(), "{}", text(&listed.stderr));
+}
+
+/// docs/migrating.md, as it is written.
+#[tokio::test]
+async fn the_variables_of_reverb_are_enough() {
+    let mut child = fanfare(&["serve", "--metrics-port", "0"])
+        .envs([
+            ("REVERB_APP_ID", "12"),
+            ("REVERB_APP_KEY", "key"),
+            ("REVERB_APP_SECRET", "secret"),
+            ("REVERB_SERVER_HOST", "0.0.0.0"),
+            ("REVERB_SERVER_PORT", "0"),
+        ])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+
+    let listens = line_about(&mut log, "listens").await;
+
+    let address: SocketAddr = listens["address"].as_str().unwrap().parse().unwrap();
+    assert!(address.ip().is_unspecified());
+}

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::process::parent_id;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -89,11 +90,11 @@ fn allow_everything(config: &mut Config) {
     }
 }
 
-/// Waits for the end of the process that started this one.
-async fn orphaned() {
-    let parent = std::os::unix::process::parent_id();
+/// Waits until this process has another parent than `parent`, which means that
+/// the one that started it has ended.
+async fn orphaned(parent: u32) {
     let mut looks = tokio::time::interval(PARENT_LOOK);
-    while std::os::unix::process::parent_id() == parent {
+    while parent_id() == parent {
         looks.tick().await;
     }
 }
@@ -115,11 +116,18 @@ fn tell_parent(config: &Config, server: &Server) -> anyhow::Result<()> {
 }
 
 async fn serve(loaded: Loaded, is_test: bool) -> anyhow::Result<()> {
+    // Before anybody is told that the server is there.
+    let parent = parent_id();
     let config = &loaded.config;
     let server = if is_test {
         Server::bind_for_tests(config)?
     } else {
         Server::bind(config)?
+    };
+    let mut signals = Signals {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        hang_up: signal(SignalKind::hangup())?,
     };
     welcome(&loaded, server.address(), server.metrics_address());
     if is_test {
@@ -128,17 +136,12 @@ async fn serve(loaded: Loaded, is_test: bool) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let orphaned = async {
         if is_test {
-            orphaned().await;
+            orphaned(parent).await;
         } else {
             std::future::pending().await
         }
     };
     let mut orphaned = std::pin::pin!(orphaned);
-    let mut signals = Signals {
-        terminate: signal(SignalKind::terminate())?,
-        interrupt: signal(SignalKind::interrupt())?,
-        hang_up: signal(SignalKind::hangup())?,
-    };
     let certificates = server.certificates();
     let running = server.run(stop.clone());
     let mut running = std::pin::pin!(running);

@@ -16,6 +16,7 @@ use fanfare_protocol::{Close, Frame, ServerMessage};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::http::Cut;
 use crate::hub::Outbox;
 use crate::transport::outbox::OutboxRules;
 
@@ -60,6 +61,8 @@ struct State {
     newest: u64,
     receiving: Receiving,
     waker: Option<Waker>,
+    /// Ends the connection of the newest receive request.
+    cut: Option<Cut>,
     /// When the client last got anything.
     written: Instant,
     /// When it got a heartbeat that it has not answered yet.
@@ -116,6 +119,7 @@ impl Line {
                 newest: 0,
                 receiving: Receiving::No(now),
                 waker: None,
+                cut: None,
                 written: now,
                 unanswered: None,
                 progress: 0,
@@ -138,18 +142,19 @@ impl Line {
         self.lock().announces_close = true;
     }
 
-    /// Makes the caller the one who receives.
-    pub(super) fn receive(self: &Arc<Self>) -> Receiver {
+    /// Makes the caller the one who receives; `cut` ends its connection. That of
+    /// the one before is ended.
+    pub(super) fn receive(self: &Arc<Self>, cut: Cut) -> Receiver {
         let mut state = self.lock();
         state.newest += 1;
         state.receiving = Receiving::Yes;
         state.unanswered = None;
         let number = state.newest;
-        let previous = state.waker.take();
-        drop(state);
-        if let Some(previous) = previous {
-            previous.wake();
+        state.waker = None;
+        if let Some(Cut(previous)) = state.cut.replace(cut) {
+            previous.cancel();
         }
+        drop(state);
         self.changed.notify_one();
         Receiver {
             line: Arc::clone(self),
@@ -212,10 +217,16 @@ impl Line {
         self.changed.notified().await;
     }
 
-    /// Ends the line without a word.
+    /// Ends the line without a word. A client that has a receive request under
+    /// way and did not take its close does not read: its connection is cut.
     pub(super) fn end(&self) {
         let mut state = self.lock();
         state.clear();
+        if let Some(Cut(cut)) = state.cut.take()
+            && state.phase != Phase::Closed
+        {
+            cut.cancel();
+        }
         state.phase = Phase::Closed;
         state.wake();
     }
@@ -398,6 +409,7 @@ impl Drop for Receiver {
         if state.newest == self.number {
             state.receiving = Receiving::No(Instant::now());
             state.waker = None;
+            state.cut = None;
             state.unanswered = None;
             self.line.changed.notify_one();
         }
@@ -446,5 +458,118 @@ impl Outbox for HttpOutbox {
                 Some(0)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::engine::MemoryEngine;
+    use crate::hub::{Hub, Timeouts};
+
+    fn line(max_bytes: usize) -> Arc<Line> {
+        let timeouts = Timeouts {
+            ping_after: Duration::from_secs(45),
+            pong_wait: Duration::from_secs(30),
+            authorization: Duration::from_secs(30),
+            stalled_write: Duration::from_secs(10),
+        };
+        let tasks = tokio_util::task::TaskTracker::new();
+        let hub = Hub::new(Arc::new(MemoryEngine::new()), timeouts, 10, tasks);
+        let rules = OutboxRules {
+            max_bytes,
+            node: Arc::clone(hub.node()),
+        };
+        let patience = Patience {
+            grace: Duration::from_secs(10),
+            answer: Some(Duration::from_secs(15)),
+        };
+        Arc::new(Line::new(Arc::new(rules), patience))
+    }
+
+    fn take(receiver: &Receiver) -> Option<String> {
+        let mut context = Context::from_waker(Waker::noop());
+        match receiver.poll_take(&mut context) {
+            Poll::Ready(Taken::Frame(frame) | Taken::Last(frame)) => {
+                Some(String::from_utf8(frame.to_vec()).unwrap())
+            }
+            Poll::Ready(Taken::Over) => Some("over".to_owned()),
+            Poll::Pending => None,
+        }
+    }
+
+    fn pong() -> Frame {
+        ServerMessage::Pong.encode()
+    }
+
+    #[test]
+    fn messages_that_wait_together_are_one_array() {
+        let line = line(1_000);
+        let outbox = HttpOutbox(Arc::clone(&line));
+        outbox.push(&[pong(), pong()]);
+        let receiver = line.receive(Cut::default());
+
+        let pong = r#""{\"event\":\"pusher:pong\",\"data\":\"{}\"}""#;
+        assert_eq!(take(&receiver), Some(format!("a[{pong},{pong}]")));
+        assert_eq!(take(&receiver), None);
+    }
+
+    /// The bound holds however many messages come, and the close is the last.
+    #[test]
+    fn a_full_line_is_emptied_and_closed() {
+        let line = line(100);
+        let outbox = HttpOutbox(Arc::clone(&line));
+        for _ in 0..1_000 {
+            outbox.push(&[pong()]);
+        }
+        assert_eq!(line.lock().bytes, 0);
+        let receiver = line.receive(Cut::default());
+
+        assert_eq!(take(&receiver).unwrap(), r#"c[4100,"Over capacity"]"#);
+        assert_eq!(take(&receiver).unwrap(), "over");
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_is_cut_off() {
+        let line = line(1_000);
+        let [old, new] = [(); 2].map(|()| CancellationToken::new());
+        let first = line.receive(Cut(old.clone()));
+        let _second = line.receive(Cut(new.clone()));
+        assert!(old.is_cancelled() && !new.is_cancelled());
+        drop(first);
+        HttpOutbox(Arc::clone(&line)).close(&Close::OverCapacity);
+
+        line.end();
+
+        assert!(new.is_cancelled());
+    }
+
+    /// What it has taken must still reach it.
+    #[test]
+    fn a_client_that_took_its_close_is_not_cut_off() {
+        let line = line(1_000);
+        let cut = CancellationToken::new();
+        let receiver = line.receive(Cut(cut.clone()));
+        HttpOutbox(Arc::clone(&line)).close(&Close::Reconnect);
+        assert!(take(&receiver).unwrap().starts_with("c[4200,"));
+
+        line.end();
+
+        assert!(!cut.is_cancelled());
+    }
+
+    #[test]
+    fn a_probe_is_a_heartbeat_and_asks_for_an_answer() {
+        let line = line(1_000);
+        let receiver = line.receive(Cut::default());
+        HttpOutbox(Arc::clone(&line)).probe();
+
+        assert_eq!(take(&receiver).as_deref(), Some("h"));
+
+        assert!(matches!(line.presence(), Presence::Until(Some(_))));
+        line.heard();
+        assert_eq!(line.presence(), Presence::Until(None));
     }
 }

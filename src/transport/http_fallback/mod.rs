@@ -35,7 +35,7 @@ use self::session::{Opening, Record, SessionId, live, open};
 use self::stream::{CutOff, Framing, StreamBody, StreamTimes};
 use super::outbox::OutboxRules;
 use super::websocket::{WebSockets, Wish, origin};
-use crate::http::{Answer, AnswerBody, Peer, answer, text_answer};
+use crate::http::{Answer, AnswerBody, Cut, Peer, answer, text_answer};
 use crate::hub::Hub;
 
 /// Characters of a session's name.
@@ -219,7 +219,8 @@ impl HttpFallback {
             Err(close) => return refusal(action, id.key.is_some(), &close),
         };
         record.seen(self.hub.now_ms());
-        let receiver = record.line.receive();
+        let cut = request.extensions().get::<Cut>().cloned();
+        let receiver = record.line.receive(cut.unwrap_or_default());
         let framing = match (action, &id.key) {
             (Action::Poll, _) if is_new => {
                 return script_answer(Bytes::from_static(b"o\n"), allowed);
