@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanfare_protocol::AppKey;
 use fastwebsockets::upgrade::is_upgrade_request;
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
@@ -120,6 +121,7 @@ impl Server {
                 activity_timeout: config.connection.activity_timeout,
                 max_message_bytes: config.connection.max_message_bytes,
                 outbox_bytes: config.connection.outbox_bytes,
+                raw_key: config.raw_ws.key.as_deref().map(AppKey::new),
             },
             tasks.clone(),
         ));

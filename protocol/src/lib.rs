@@ -18,6 +18,7 @@
 //! | [`auth`] | signatures of subscriptions, sign-ins and webhooks |
 //! | [`request`] | signatures of HTTP API requests |
 //! | [`trigger`] | bodies of `events` and `batch_events` |
+//! | [`raw`] | the plain WebSocket of development machines |
 //! | [`limits`] | sizes and counts that the protocol fixes, with Pusher's defaults |
 
 pub mod app;
@@ -28,6 +29,7 @@ pub mod error;
 pub mod frame;
 mod json;
 pub mod limits;
+pub mod raw;
 pub mod request;
 pub mod server_message;
 pub mod socket_id;

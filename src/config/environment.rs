@@ -240,6 +240,7 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
     ),
     ("FANFARE_LOG_LEVEL", "log.level", Form::Text),
     ("FANFARE_LOG_FORMAT", "log.format", Form::Text),
+    ("FANFARE_RAW_WS_KEY", "raw_ws.key", Form::Text),
 ];
 
 /// A variable of another server or SDK that is honoured here.

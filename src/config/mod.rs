@@ -12,6 +12,7 @@ mod error;
 mod http_fallback;
 mod log;
 mod migration;
+mod raw_ws;
 mod seconds;
 mod server;
 mod unsupported;
@@ -31,6 +32,7 @@ pub use self::error::ConfigError;
 pub use self::http_fallback::HttpFallbackConfig;
 pub use self::log::{LogConfig, LogFormat};
 pub use self::migration::{From as MigrationFrom, Migration};
+pub use self::raw_ws::RawWsConfig;
 pub use self::server::{CertificateConfig, ServerConfig, TlsConfig};
 pub use self::unsupported::Loss;
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub http_fallback: HttpFallbackConfig,
     /// What is logged, and how.
     pub log: LogConfig,
+    /// The plain WebSocket at `/ws`.
+    pub raw_ws: RawWsConfig,
     /// The tenants.
     pub apps: Vec<AppConfig>,
 }
@@ -177,6 +181,7 @@ impl Config {
                 }
             }
         }
+        self.raw_ws.check(&keys)?;
         let is_known = self.apps.iter().any(AppConfig::has_default_credentials);
         if is_known && !self.server.host.to_canonical().is_loopback() {
             return Err(ConfigError::DefaultCredentials {

@@ -42,6 +42,7 @@ fn with_every_key() -> Config {
         }],
         ..TlsConfig::new("cert.pem", "key.pem")
     });
+    config.raw_ws.key = Some("key".to_owned());
     let mut app = AppConfig::new("id", "key", "secret");
     app.keys = app.pairs();
     app.limits.connections = Some(1);

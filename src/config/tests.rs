@@ -192,7 +192,7 @@ fn what_is_wrong_is_named_with_key_value_and_expectation() {
         (
             "[sever]\n",
             &[],
-            "unknown key sever (set by FILE); expected one of: server, connection, http_fallback, log, apps",
+            "unknown key sever (set by FILE); expected one of: server, connection, http_fallback, log, raw_ws, apps",
         ),
         (
             "[server]\nport = 70000",
@@ -258,6 +258,11 @@ fn what_is_wrong_is_named_with_key_value_and_expectation() {
             "[log]\nformat = \"xml\"",
             &[],
             "log.format = \"xml\" (set by FILE) is not valid: expected one of: auto, text, json",
+        ),
+        (
+            "[raw_ws]\nkey = \"nobody's\"",
+            &[],
+            "raw_ws.key = \"nobody's\" (set by FILE) is not valid: expected the key of an app",
         ),
         ("\n[server", &[], "FILE is not TOML: line 2, column "),
         (

@@ -5,6 +5,8 @@
 //! idle connection owns no buffer and no timer; a thread's scratch buffer serves
 //! all connections that it reads from.
 
+mod raw;
+
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -53,7 +55,7 @@ pub struct WebSockets {
 }
 
 /// How WebSockets are served.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct WebSocketSettings {
     /// Seconds of silence that clients are told to allow.
     pub activity_timeout: u32,
@@ -61,6 +63,8 @@ pub struct WebSocketSettings {
     pub max_message_bytes: usize,
     /// Bytes that may wait for one client.
     pub outbox_bytes: usize,
+    /// The app of plain WebSockets at `/ws`; `None`: there are none.
+    pub raw_key: Option<AppKey>,
 }
 
 /// What a client asks for when it connects, by whatever transport.
@@ -71,6 +75,8 @@ pub(super) struct Wish {
     pub(super) client: String,
     pub(super) origin: Option<String>,
     pub(super) is_secure: bool,
+    /// Whether the client speaks the dialect of `/ws`.
+    is_raw: bool,
 }
 
 impl WebSockets {
@@ -101,7 +107,7 @@ impl WebSockets {
     /// Refusals come as a close frame after a completed upgrade: pusher-js would
     /// repeat a request for ever that is answered with an HTTP error.
     pub fn upgrade<B>(self: &Arc<Self>, mut request: Request<B>, peer: Peer) -> Answer {
-        let wish = Wish::read(&request, peer);
+        let wish = Wish::read(&request, peer, self.settings.raw_key.as_ref());
         let version = request.headers().get(header::SEC_WEBSOCKET_VERSION);
         if version.is_none_or(|version| version != "13") {
             let mut answer = text_answer(
@@ -124,7 +130,12 @@ impl WebSockets {
                 HeaderValue::from_static(subprotocol),
             );
         }
-        self.tasks.spawn(Arc::clone(self).serve(upgraded, wish));
+        let sockets = Arc::clone(self);
+        if wish.is_raw {
+            self.tasks.spawn(raw::serve(sockets, upgraded, wish));
+        } else {
+            self.tasks.spawn(sockets.serve(upgraded, wish));
+        }
         answer
     }
 
@@ -447,15 +458,25 @@ fn put_back_scratch(scratch: Vec<u8>) {
 }
 
 impl Wish {
-    fn read<B>(request: &Request<B>, peer: Peer) -> Self {
-        let key = app_key(request.uri().path());
+    /// `raw_key` is the app of plain WebSockets, if there are any.
+    fn read<B>(request: &Request<B>, peer: Peer, raw_key: Option<&AppKey>) -> Self {
         let query = request.uri().query().unwrap_or_default();
-        Self::new(key, query, request.headers(), peer)
+        let path = request.uri().path();
+        let raw_key = raw_key.filter(|_| path == raw::PATH);
+        let key = raw_key.cloned().or_else(|| app_key(path));
+        let mut wish = Self::new(key, query, request.headers(), peer);
+        if raw_key.is_some() {
+            wish.is_raw = true;
+            // What they speak is translated into the newest protocol.
+            wish.protocol = Some("7".to_owned());
+        }
+        wish
     }
 
     /// The wish of a client that names the app in a way of its transport's own.
     pub(super) fn new(key: Option<AppKey>, query: &str, headers: &HeaderMap, peer: Peer) -> Self {
         Self {
+            is_raw: false,
             key,
             protocol: query_value(query, "protocol"),
             client: query_value(query, "client").unwrap_or_default(),

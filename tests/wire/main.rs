@@ -18,6 +18,7 @@ mod moving_in;
 mod ops;
 mod presence;
 mod private;
+mod raw_ws;
 mod subscription_count;
 mod tls;
 mod users;

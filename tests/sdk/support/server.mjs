@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { atEnd } from './cleanup.mjs';
 import { eventually, within } from './within.mjs';
 
+/** The program that is tested. */
 export const BINARY =
   process.env.FANFARE_BIN ?? fileURLToPath(new URL('../../../target/debug/fanfare', import.meta.url));
 
@@ -22,8 +23,7 @@ export const APP = { id: '3001', key: 'app-key', secret: 'app-secret' };
  *
  * `app`: lines for the app's table in the configuration file, `limits`: lines for
  * its limits, `server` and `connection`: lines for those tables, `tables`: further
- * ones, `clientEvents`:
- * whether clients may send events, `id`: the app's id.
+ * tables, `clientEvents`: whether clients may send events, `id`: the app's id.
  */
 export async function startServer(t, settings = {}) {
   const { id = APP.id, app = '', limits = '', server = '', connection = '', tables = '', clientEvents = true } = settings;
