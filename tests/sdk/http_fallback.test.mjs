@@ -7,7 +7,7 @@ import { describe, test } from 'node:test';
 
 import { asUser, startBackEnd } from './support/back_end.mjs';
 import { FILES, startBrowser } from './support/browser.mjs';
-import { Ears, client, codeOf, connect, reaches, serverSdk, subscribe } from './support/clients.mjs';
+import { Ears, PUSHER_JS, client, codeOf, connect, reaches, serverSdk, subscribe } from './support/clients.mjs';
 import { everyWayTo, startProxy } from './support/proxy.mjs';
 import { APP, startServer } from './support/server.mjs';
 import { emitted, eventually, within } from './support/within.mjs';
@@ -35,7 +35,7 @@ for (const transport of TRANSPORTS) {
     test('hears channels of all kinds, in any language (182 to 184, 197)', async (t) => {
       const { sdk, open } = await site(t);
       const ann = await open('ann');
-      assert.equal(transportOf(ann), transport === 'xhr_streaming' ? 'xhr_streaming' : 'xhr_polling');
+      assert.equal(transportOf(ann), transport);
       const everybody = new Ears(await subscribe(ann, 'orders'));
       const secret = new Ears(await subscribe(ann, 'private-orders'));
 
@@ -47,7 +47,7 @@ for (const transport of TRANSPORTS) {
     });
 
     test('sees members, sends client events and signs in (197)', async (t) => {
-      const { sdk, open } = await site(t);
+      const { sdk, open } = await site(t, { tables: '[http_fallback]\nsession_grace = 2' });
       const ann = await open('ann');
       const annChannel = await subscribe(ann, 'presence-kitchen');
       const annEars = new Ears(annChannel);
@@ -124,16 +124,33 @@ for (const transport of TRANSPORTS) {
   });
 }
 
+for (const version of Object.keys(PUSHER_JS).slice(1)) {
+  for (const transport of TRANSPORTS) {
+    test(`pusher-js ${version} hears channels over ${transport} (197)`, async (t) => {
+      const server = await startServer(t);
+      const pusher = await connect(t, server, { version, ...everyWayTo(server, [transport]) });
+      const ears = new Ears(await subscribe(pusher, 'orders'));
+      assert.equal(transportOf(pusher), transport);
+
+      await serverSdk(server).trigger('orders', 'order', { id: 7 });
+
+      assert.deepEqual((await ears.next('order')).data, { id: 7 });
+    });
+  }
+}
+
 test('streams live on heartbeats (186, 187)', async (t) => {
   const server = await startServer(t, {
     tables: '[http_fallback]\nheartbeat = 0.2\nanswer_wait = 2',
   });
-  const pusher = await connect(t, server, everyWayTo(server, ['xhr_streaming']));
+  const proxy = await startProxy(t, server);
+  const pusher = await connect(t, server, everyWayTo(proxy, ['xhr_streaming']));
   const socketId = pusher.connection.socket_id;
   const ears = new Ears(await subscribe(pusher, 'orders'));
 
-  // Longer than the time that it has to answer: only its answers keep it.
-  await new Promise((resolve) => setTimeout(resolve, 3_000));
+  // More heartbeats than fit into the time that it has to answer: only its
+  // answers keep it.
+  await eventually(() => proxy.sent > 15, 'the answers to heartbeats');
   await serverSdk(server).trigger('orders', 'order', {});
 
   await ears.next('order');

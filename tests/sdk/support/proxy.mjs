@@ -5,11 +5,12 @@ import { createServer, request as forward } from 'node:http';
 
 import { atEnd } from './cleanup.mjs';
 
-/** Starts it before `server`; `killed` counts the WebSockets that were tried. */
+/** Starts it before `server`; counts WebSockets that it `killed`, and messages `sent`. */
 export async function startProxy(t, server) {
-  const proxy = { host: '127.0.0.1', killed: 0 };
+  const proxy = { host: '127.0.0.1', killed: 0, sent: 0 };
   const http = createServer((request, response) => {
     const { method, url, headers } = request;
+    proxy.sent += method === 'POST' && url.includes('/xhr_send') ? 1 : 0;
     const onward = forward({ host: server.host, port: server.port, method, path: url, headers }, (answer) => {
       response.writeHead(answer.statusCode, answer.headers);
       answer.pipe(response);
