@@ -89,6 +89,16 @@ impl Api {
             scope: Scope::Cluster,
             origin: Origin::Api,
         })?;
+        if let Some(log) = &self.test_log {
+            let Trigger {
+                channels,
+                name,
+                data,
+                socket_id,
+                ..
+            } = trigger;
+            log.published(channels, name, data, *socket_id);
+        }
         self.hub
             .app(&request.app)
             .counters

@@ -16,14 +16,21 @@ use crate::hub::Hub;
 pub struct Ops {
     hub: Arc<Hub>,
     health: Health,
+    /// The port of the clients, where metrics have the names of soketi too.
+    soketi_port: Option<u16>,
 }
 
 impl Ops {
-    /// Tells of the node that `hub` is on.
+    /// Tells of the node that `hub` is on; with `soketi_port`, the port of the
+    /// clients, also under the names of soketi.
     #[must_use]
-    pub fn new(hub: Arc<Hub>) -> Self {
+    pub fn new(hub: Arc<Hub>, soketi_port: Option<u16>) -> Self {
         let health = Health::new(Arc::clone(&hub));
-        Self { hub, health }
+        Self {
+            hub,
+            health,
+            soketi_port,
+        }
     }
 
     fn answer(&self, path: &str) -> Answer {
@@ -31,7 +38,7 @@ impl Ops {
             return answer;
         }
         match path {
-            "/metrics" => match metrics::text(&self.hub) {
+            "/metrics" => match metrics::text(&self.hub, self.soketi_port) {
                 Ok(text) => answer(
                     StatusCode::OK,
                     "text/plain; version=0.0.4; charset=utf-8",

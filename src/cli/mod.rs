@@ -3,9 +3,11 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 
 mod api;
+mod certs;
 mod channels;
 mod check_config;
 mod healthcheck;
+mod migrate_check;
 mod output;
 mod serve;
 mod subscribe;
@@ -39,12 +41,16 @@ enum Command {
     Serve(serve::Serve),
     /// Check the configuration and print it, secrets masked
     CheckConfig(check_config::CheckConfig),
+    /// Read a configuration of soketi, Reverb or Pusher and print what it becomes
+    MigrateCheck(migrate_check::MigrateCheck),
     /// Publish an event over the HTTP API
     Trigger(trigger::Trigger),
     /// Print the events of channels as they come
     Subscribe(subscribe::Subscribe),
     /// List the occupied channels
     Channels(channels::Channels),
+    /// Make certificates so that clients of hosted Pusher come here unchanged
+    Certs(certs::Certs),
     /// Ask a running server whether it is ready; for container health checks
     Healthcheck(healthcheck::Healthcheck),
 }
@@ -105,6 +111,8 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(serve) => serve.run(),
         Command::CheckConfig(check) => check.run(),
+        Command::Certs(certs) => certs.run(),
+        Command::MigrateCheck(check) => check.run(),
         Command::Trigger(trigger) => on_one_thread(trigger.run()),
         Command::Subscribe(subscribe) => on_one_thread(subscribe.run()),
         Command::Channels(channels) => on_one_thread(channels.run()),

@@ -534,6 +534,12 @@ pub struct Place {
 }
 
 impl Place {
+    /// The app that the place is in.
+    #[must_use]
+    pub fn app(&self) -> &Arc<App> {
+        &self.app.app
+    }
+
     /// Counts this place towards the app's limit from now on.
     pub(super) fn count(&mut self) -> Result<(), Close> {
         if self.is_counted {
