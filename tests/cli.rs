@@ -175,7 +175,7 @@ async fn a_bad_configuration_exits_with_2_and_names_what_is_wrong() {
             "",
             Some(("FANFARE_SERVER_PROT", "1")),
             &[],
-            "fanfare: unknown variable FANFARE_SERVER_PROT; did you mean FANFARE_SERVER_PORT?",
+            "fanfare: unknown variable FANFARE_SERVER_PROT; did you mean FANFARE_SERVER_PORT or FANFARE_SERVER_PATH_PREFIX?",
         ),
         (
             "",
@@ -289,7 +289,7 @@ async fn check_config_prints_what_counts_and_masks_secrets() {
     assert_eq!(config["apps"][0]["secret"].as_str(), Some(".."));
     for line in [
         "#   SOKETI_PORT is ignored: FANFARE_SERVER_PORT sets server.port\n",
-        "#   SOKETI_QUEUE_DRIVER is ignored: it has no counterpart here\n",
+        "#   SOKETI_QUEUE_DRIVER is ignored: nothing has to be set: this is done in the server's memory\n",
         "#   PUSHER_APP_SECRET sets app.secret\n",
     ] {
         assert!(printed.contains(line), "{printed}");
@@ -803,4 +803,189 @@ async fn a_killed_server_loses_no_webhook_that_it_had_accepted() {
     );
     assert_eq!(again["events"], sent["events"]);
     assert!(again["time_ms"].as_u64() > sent["time_ms"].as_u64());
+}
+
+// Moving in.
+
+#[tokio::test]
+async fn migrate_check_prints_what_a_configuration_becomes() {
+    let file = ConfigFile::new(
+        "REVERB_APP_ID=12\nREVERB_APP_KEY=k1\nREVERB_APP_SECRET=hidden\nREVERB_SERVER_PORT=9000\nREVERB_SCALING_ENABLED=true\n",
+    );
+
+    let output = output(&mut fanfare(&[
+        "migrate-check",
+        "--from",
+        "reverb",
+        file.path(),
+    ]))
+    .await;
+
+    let printed = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for wanted in [
+        "port = 9000\n",
+        "key = \"k1\"\n",
+        "secret = \"..\"\n",
+        "# Understood:\n#   REVERB_APP_ID sets app.id\n",
+        "# Changes:\n#   server.host: ",
+        "# Lost:\n#   REVERB_SCALING_ENABLED is not supported: ",
+    ] {
+        assert!(printed.contains(wanted), "{wanted} in {printed}");
+    }
+    assert!(!printed.contains("hidden"), "{printed}");
+}
+
+#[tokio::test]
+async fn migrate_check_exits_with_2_for_what_cannot_be() {
+    for (content, from, expected) in [
+        (
+            "SOKETI_PORT=many\n",
+            "soketi",
+            "server.port = \"many\" (set by SOKETI_PORT)",
+        ),
+        (
+            "{\"port\": ",
+            "soketi",
+            "FILE is not JSON: EOF while parsing a value at line 1",
+        ),
+        (
+            "PUSHER_URL=http://half@x/apps/1\n",
+            "pusher",
+            "expected http://KEY:SECRET@HOST/apps/ID",
+        ),
+    ] {
+        let file = ConfigFile::new(content);
+
+        let output = output(&mut fanfare(&[
+            "migrate-check",
+            "--from",
+            from,
+            file.path(),
+        ]))
+        .await;
+
+        let printed = text(&output.stderr).replace(file.path(), "FILE");
+        assert_eq!(output.status.code(), Some(2), "{printed}");
+        assert!(printed.contains(expected), "{expected} in {printed}");
+    }
+}
+
+#[tokio::test]
+async fn names_that_are_not_supported_are_told_at_the_start() {
+    let mut child = fanfare(&["serve", "--port", "0", "--metrics-port", "0"])
+        .env("SOKETI_ADAPTER_DRIVER", "redis")
+        .env("PUSHER_HOST", "localhost")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+
+    let line = line_about(&mut log, "is not supported").await;
+
+    assert_eq!(line["level"], "WARN");
+    assert_eq!(line["variable"], "SOKETI_ADAPTER_DRIVER");
+}
+
+#[tokio::test]
+async fn certs_refuses_names_that_are_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("tls");
+    for arguments in [
+        &["--cluster", "eu/../x"][..],
+        &["--cluster", ""],
+        &["--cluster", "EU"],
+        &["--name", "no name"],
+        &["--name", "https://realtime.example"],
+        &[],
+    ] {
+        let output =
+            output(fanfare(&["certs", "--out", out.to_str().unwrap()]).args(arguments)).await;
+
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+        assert!(!out.exists(), "{arguments:?}");
+    }
+}
+
+/// The program that starts a test server reads one line and ends; the server
+/// must not stay.
+#[tokio::test]
+async fn a_test_server_says_where_it_is_and_ends_with_its_parent() {
+    let mut parent = Command::new("sh")
+        .args([
+            "-c",
+            "\"$0\" serve --test & wait",
+            env!("CARGO_BIN_EXE_fanfare"),
+        ])
+        .env_clear()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(parent.stdout.take().unwrap()).lines();
+    let mut log = BufReader::new(parent.stderr.take().unwrap()).lines();
+    let line = soon("the line for the parent", stdout.next_line()).await;
+    let told: Value = serde_json::from_str(&line.unwrap().unwrap()).unwrap();
+    assert_eq!(told["host"], "127.0.0.1");
+    assert_eq!(told["app_id"], "app-id");
+    assert_eq!(
+        (&told["key"], &told["secret"]),
+        (&json!("app-key"), &json!("app-secret"))
+    );
+    let address = format!("127.0.0.1:{}", told["port"]);
+    tokio::net::TcpStream::connect(&address).await.unwrap();
+
+    parent.kill().await.unwrap();
+
+    line_about(&mut log, "stopped").await;
+    assert!(tokio::net::TcpStream::connect(&address).await.is_err());
+}
+
+/// docs/migrating.md, as it is written.
+#[tokio::test]
+async fn the_file_that_migrate_check_prints_can_be_served() {
+    let json = ConfigFile::new(
+        r#"{"port": 0, "metrics.port": 0, "eventLimits.maxPayloadInKb": 100, "appManager.array.apps": [{"id": "1", "key": "k1", "secret": "s1", "enableClientMessages": true}]}"#,
+    );
+    let printed = output(&mut fanfare(&[
+        "migrate-check",
+        "--from",
+        "soketi",
+        json.path(),
+    ]))
+    .await;
+    let printed = text(&printed.stdout).replace("secret = \"..\"", "secret = \"s1\"");
+    let file = ConfigFile::new(&printed);
+
+    let server = Server::with(&["--config", file.path()]).await;
+
+    let url = server.url();
+    let listed = output(&mut fanfare(&[
+        "channels", "--url", &url, "--app-id", "1", "--key", "k1", "--secret", "s1",
+    ]))
+    .await;
+    assert!(listed.status.success(), "{}", text(&listed.stderr));
+}
+
+/// docs/migrating.md, as it is written.
+#[tokio::test]
+async fn the_variables_of_reverb_are_enough() {
+    let mut child = fanfare(&["serve", "--metrics-port", "0"])
+        .envs([
+            ("REVERB_APP_ID", "12"),
+            ("REVERB_APP_KEY", "key"),
+            ("REVERB_APP_SECRET", "secret"),
+            ("REVERB_SERVER_HOST", "0.0.0.0"),
+            ("REVERB_SERVER_PORT", "0"),
+        ])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+
+    let listens = line_about(&mut log, "listens").await;
+
+    let address: SocketAddr = listens["address"].as_str().unwrap().parse().unwrap();
+    assert!(address.ip().is_unspecified());
 }

@@ -86,7 +86,9 @@ impl Api {
     /// Takes what a request costs out of the app's meters.
     fn take(&self, request: &Authenticated<'_>, triggers: &[Trigger<'_>]) -> Result<(), ApiError> {
         let hub = self.hub.app(&request.app);
-        self.meters.take(&hub, Wish::Events(triggers.len()))?;
+        self.limits
+            .meters
+            .take(&hub, Wish::Events(triggers.len()))?;
         let asks = triggers.iter().any(|trigger| trigger.info.is_some());
         hub.counters
             .api_calls
@@ -103,6 +105,16 @@ impl Api {
             scope: Scope::Cluster,
             origin: Origin::Api,
         })?;
+        if let Some(log) = &self.test_log {
+            let Trigger {
+                channels,
+                name,
+                data,
+                socket_id,
+                ..
+            } = trigger;
+            log.published(channels, name, data, *socket_id);
+        }
         self.hub
             .app(&request.app)
             .counters

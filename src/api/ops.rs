@@ -20,16 +20,20 @@ pub struct Ops {
     health: Health,
     webhooks: Option<webhook::Figures>,
     replica: Option<Arc<Replica>>,
+    /// The port of the clients, where metrics have the names of soketi too.
+    soketi_port: Option<u16>,
 }
 
 impl Ops {
     /// Tells of the node that `hub` is on, and of webhooks and the database if
-    /// there are any.
+    /// there are any; with `soketi_port`, the port of the clients, also under the
+    /// names of soketi.
     #[must_use]
     pub fn new(
         hub: Arc<Hub>,
         webhooks: Option<webhook::Figures>,
         replica: Option<Arc<Replica>>,
+        soketi_port: Option<u16>,
     ) -> Self {
         let health = Health::new(Arc::clone(&hub));
         Self {
@@ -37,6 +41,7 @@ impl Ops {
             health,
             webhooks,
             replica,
+            soketi_port,
         }
     }
 
@@ -46,7 +51,13 @@ impl Ops {
         }
         match path {
             "/metrics" => {
-                match metrics::text(&self.hub, self.webhooks.as_ref(), self.replica.as_deref()) {
+                let figures = metrics::text(
+                    &self.hub,
+                    self.webhooks.as_ref(),
+                    self.replica.as_deref(),
+                    self.soketi_port,
+                );
+                match figures {
                     Ok(text) => answer(
                         StatusCode::OK,
                         "text/plain; version=0.0.4; charset=utf-8",

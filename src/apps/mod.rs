@@ -41,6 +41,9 @@ pub struct App {
     /// Whether a refused subscription is told to its channel too, beside
     /// `pusher:error`.
     pub subscription_errors: bool,
+    /// Whether answers of the HTTP API have the member `"ok":true`, as those of
+    /// soketi.
+    pub soketi_answers: bool,
     /// The code that refuses a connection above `limits.connections`.
     pub over_quota: OverQuota,
     /// Origins of pages that may connect, such as `https://shop.example`.
@@ -92,6 +95,7 @@ impl App {
             watchlist: false,
             authorized_connections: false,
             subscription_errors: true,
+            soketi_answers: false,
             over_quota: OverQuota::default(),
             allowed_origins: Vec::new(),
             webhook_batching: true,

@@ -4,10 +4,12 @@
 
 mod api;
 mod app;
+mod certs;
 mod channels;
 mod check_config;
 mod healthcheck;
 mod migrate;
+mod migrate_check;
 mod output;
 mod serve;
 mod subscribe;
@@ -42,6 +44,8 @@ enum Command {
     Serve(serve::Serve),
     /// Check the configuration and print it, secrets masked
     CheckConfig(check_config::CheckConfig),
+    /// Read a configuration of soketi, Reverb or Pusher and print what it becomes
+    MigrateCheck(migrate_check::MigrateCheck),
     /// Publish an event over the HTTP API
     Trigger(trigger::Trigger),
     /// Print the events of channels as they come
@@ -54,6 +58,8 @@ enum Command {
     Webhooks(webhooks::Webhooks),
     /// Bring the tables of the database up to date
     Migrate(migrate::Migrate),
+    /// Make certificates so that clients of hosted Pusher come here unchanged
+    Certs(certs::Certs),
     /// Ask a running server whether it is ready; for container health checks
     Healthcheck(healthcheck::Healthcheck),
 }
@@ -114,6 +120,8 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(serve) => serve.run(),
         Command::CheckConfig(check) => check.run(),
+        Command::Certs(certs) => certs.run(),
+        Command::MigrateCheck(check) => check.run(),
         Command::Trigger(trigger) => on_one_thread(trigger.run()),
         Command::Subscribe(subscribe) => on_one_thread(subscribe.run()),
         Command::Channels(channels) => on_one_thread(channels.run()),

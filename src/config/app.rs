@@ -63,6 +63,10 @@ pub struct AppConfig {
     /// Whether a refused subscription is told to its channel too. Default true.
     #[serde(default = "yes")]
     pub subscription_errors: bool,
+    /// Whether answers of the HTTP API have the member `"ok":true`, as those of
+    /// soketi. Default false.
+    #[serde(default)]
+    pub soketi_answers: bool,
     /// What a connection above `limits.connections` is told: `retry_later`
     /// (4100) or `refuse` (4004). Default `retry_later`.
     #[serde(default)]
@@ -178,6 +182,7 @@ impl AppConfig {
             watchlist: false,
             authorized_connections: false,
             subscription_errors: true,
+            soketi_answers: false,
             over_quota: OverQuota::default(),
             allowed_origins: Vec::new(),
             plan: Plan::default(),
@@ -392,6 +397,7 @@ impl AppConfig {
             watchlist: self.watchlist,
             authorized_connections: self.authorized_connections,
             subscription_errors: self.subscription_errors,
+            soketi_answers: self.soketi_answers,
             over_quota: self.over_quota,
             allowed_origins: self.allowed_origins.clone(),
             webhook_batching: self.webhook_batching,

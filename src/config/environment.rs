@@ -8,6 +8,7 @@ use std::fmt;
 use figment::value::Value;
 
 use super::app::MAX_RATE;
+use super::unsupported::{Loss, advice};
 use super::{AppConfig, ConfigError, error};
 
 /// How the text of a variable is read.
@@ -25,6 +26,8 @@ pub enum Form {
     Milliseconds,
     /// A number of kilobytes, for a key in bytes.
     Kilobytes,
+    /// A path; a slash at its end is left out, a missing one at its start added.
+    Path,
     /// A number; -1 and nothing mean no limit.
     Limit,
     /// A number per second; -1 means the largest that we have.
@@ -33,6 +36,8 @@ pub enum Form {
     Senders,
     /// A flag that means the log level `debug`.
     Debug,
+    /// A URL with id, key and secret of an app.
+    PusherUrl,
 }
 
 impl Form {
@@ -60,7 +65,7 @@ impl Form {
             text.trim().parse().map_err(|_| expected.to_owned())
         };
         match self {
-            Self::Text => Ok(Some(Value::from(text))),
+            Self::Text | Self::PusherUrl => Ok(Some(Value::from(text))),
             Self::Number => number("a number").map(Some),
             Self::Flag => flag(text).map(|flag| Some(Value::from(flag))),
             Self::List => {
@@ -79,6 +84,11 @@ impl Form {
             Self::Kilobytes => {
                 let kilobytes = whole("a number of kilobytes")?;
                 Ok(Some(Value::from(u64::from(kilobytes) * 1_024)))
+            }
+            Self::Path => {
+                let path = text.trim().trim_matches('/');
+                let slash = if path.is_empty() { "" } else { "/" };
+                Ok(Some(Value::from(format!("{slash}{path}"))))
             }
             Self::Limit if matches!(text.trim(), "-1" | "") => Ok(None),
             Self::Limit => {
@@ -142,6 +152,7 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
     ),
     ("FANFARE_SERVER_TLS_CERT", "server.tls.cert", Form::Text),
     ("FANFARE_SERVER_TLS_KEY", "server.tls.key", Form::Text),
+    ("FANFARE_SERVER_TLS_PORT", "server.tls.port", Form::Number),
     (
         "FANFARE_CONNECTION_ACTIVITY_TIMEOUT",
         "connection.activity_timeout",
@@ -191,6 +202,51 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
         "FANFARE_CONNECTION_REQUEST_HEADER_TIMEOUT",
         "connection.request_header_timeout",
         Form::Number,
+    ),
+    (
+        "FANFARE_SERVER_PATH_PREFIX",
+        "server.path_prefix",
+        Form::Path,
+    ),
+    (
+        "FANFARE_SERVER_SOKETI_METRICS",
+        "server.soketi_metrics",
+        Form::Flag,
+    ),
+    (
+        "FANFARE_HTTP_FALLBACK_ENABLED",
+        "http_fallback.enabled",
+        Form::Flag,
+    ),
+    (
+        "FANFARE_HTTP_FALLBACK_PATH",
+        "http_fallback.path",
+        Form::Text,
+    ),
+    (
+        "FANFARE_HTTP_FALLBACK_HEARTBEAT",
+        "http_fallback.heartbeat",
+        Form::Number,
+    ),
+    (
+        "FANFARE_HTTP_FALLBACK_ANSWER_WAIT",
+        "http_fallback.answer_wait",
+        Form::Number,
+    ),
+    (
+        "FANFARE_HTTP_FALLBACK_SESSION_GRACE",
+        "http_fallback.session_grace",
+        Form::Number,
+    ),
+    (
+        "FANFARE_HTTP_FALLBACK_REOPEN_WAIT",
+        "http_fallback.reopen_wait",
+        Form::Number,
+    ),
+    (
+        "FANFARE_HTTP_FALLBACK_SOCKJS_SCRIPTS",
+        "http_fallback.sockjs_scripts",
+        Form::List,
     ),
     ("FANFARE_LOG_LEVEL", "log.level", Form::Text),
     ("FANFARE_LOG_FORMAT", "log.format", Form::Text),
@@ -287,6 +343,7 @@ pub const FOREIGN_NAMES: &[ForeignName] = &[
     ),
     foreign("REVERB_SERVER_HOST", "server.host", Form::Text),
     foreign("REVERB_SERVER_PORT", "server.port", Form::Number),
+    foreign("REVERB_SERVER_PATH", "server.path_prefix", Form::Path),
     foreign("SOKETI_DEFAULT_APP_ID", "app.id", Form::Text),
     foreign("SOKETI_DEFAULT_APP_KEY", "app.key", Form::Text),
     foreign("SOKETI_DEFAULT_APP_SECRET", "app.secret", Form::Text),
@@ -368,6 +425,7 @@ pub const FOREIGN_NAMES: &[ForeignName] = &[
     ),
     foreign("SOKETI_HOST", "server.host", Form::Text),
     foreign("SOKETI_PORT", "server.port", Form::Number),
+    foreign("SOKETI_PATH_PREFIX", "server.path_prefix", Form::Path),
     foreign("SOKETI_METRICS_HOST", "server.metrics_host", Form::Text),
     foreign(
         "SOKETI_METRICS_SERVER_PORT",
@@ -387,6 +445,7 @@ pub const FOREIGN_NAMES: &[ForeignName] = &[
     foreign("SOKETI_SSL_CERT", "server.tls.cert", Form::Text),
     foreign("SOKETI_SSL_KEY", "server.tls.key", Form::Text),
     foreign("SOKETI_DEBUG", "log.level", Form::Debug),
+    foreign("PUSHER_URL", "app.id", Form::PusherUrl),
     foreign("PUSHER_APP_ID", "app.id", Form::Text),
     foreign("PUSHER_KEY", "app.key", Form::Text),
     foreign("PUSHER_APP_KEY", "app.key", Form::Text),
@@ -420,6 +479,8 @@ pub enum Effect {
     },
     /// It means nothing here, for this reason.
     Ignored(&'static str),
+    /// It sets nothing, and something is lost unless this is done.
+    Unsupported(&'static str),
 }
 
 impl fmt::Display for Effect {
@@ -428,6 +489,7 @@ impl fmt::Display for Effect {
             Self::Sets(key) => write!(f, "sets {key}"),
             Self::Overruled { key, by } => write!(f, "is ignored: {by} sets {key}"),
             Self::Ignored(reason) => write!(f, "is ignored: {reason}"),
+            Self::Unsupported(advice) => write!(f, "is not supported: {advice}"),
         }
     }
 }
@@ -473,6 +535,10 @@ impl Environment {
             let Some(text) = variables.get(known.name) else {
                 continue;
             };
+            if known.form == Form::PusherUrl {
+                environment.read_pusher_url(known.name, text, &mut app)?;
+                continue;
+            }
             // Laravel's `.env` files are full of names without a value.
             if text.is_empty() || is_service_link(known.name, text) {
                 continue;
@@ -509,6 +575,39 @@ impl Environment {
         environment.look_for_unknown(variables)?;
         environment.app = define_app(&app)?;
         Ok(environment)
+    }
+
+    /// `http://KEY:SECRET@HOST:PORT/apps/ID`, as SDKs read it.
+    fn read_pusher_url(
+        &mut self,
+        name: &'static str,
+        text: &str,
+        app: &mut Vec<(&'static str, &str, Value)>,
+    ) -> Result<(), ConfigError> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        let parts = || {
+            let (_, rest) = text.split_once("://")?;
+            let (credentials, rest) = rest.split_once('@')?;
+            let (key, secret) = credentials.split_once(':')?;
+            let (_, id) = rest.split_once("/apps/")?;
+            Some([
+                ("id", id.trim_end_matches('/')),
+                ("key", key),
+                ("secret", secret),
+            ])
+        };
+        let Some(parts) = parts() else {
+            // The text holds a secret, so it is not shown.
+            let expected = "http://KEY:SECRET@HOST/apps/ID";
+            return Err(ConfigError::bad_value("app", "..", expected, Some(name)));
+        };
+        self.note(name, "app.id");
+        for (key, value) in parts {
+            app.push((key, name, Value::from(value)));
+        }
+        Ok(())
     }
 
     /// Notes that the variable `name` sets `key`, before all that did so far.
@@ -560,14 +659,19 @@ impl Environment {
                 .iter()
                 .any(|prefix| name.starts_with(prefix))
             {
-                let is_known = FOREIGN_NAMES.iter().any(|known| known.name == name);
                 self.used.push(Used {
                     name: name.clone(),
-                    effect: Effect::Ignored(match (is_service_link, is_known) {
-                        (true, _) => "it describes a service, as Kubernetes and Docker set it",
-                        (false, true) => "it is empty",
-                        (false, false) => "it has no counterpart here",
-                    }),
+                    effect: if is_service_link {
+                        Effect::Ignored("it describes a service, as Kubernetes and Docker set it")
+                    } else if text.is_empty() {
+                        Effect::Ignored("it is empty")
+                    } else {
+                        match advice(name) {
+                            Some((Loss::None, reason)) => Effect::Ignored(reason),
+                            Some((Loss::Behaviour, advice)) => Effect::Unsupported(advice),
+                            None => Effect::Ignored("it has no counterpart here"),
+                        }
+                    },
                 });
             }
         }

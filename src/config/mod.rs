@@ -9,11 +9,14 @@ mod app;
 mod connection;
 mod environment;
 mod error;
+mod http_fallback;
 mod log;
+mod migration;
 mod raw_ws;
 mod seconds;
 mod server;
 mod store;
+mod unsupported;
 mod webhook;
 mod webhooks;
 
@@ -29,10 +32,13 @@ pub use self::connection::ConnectionConfig;
 use self::environment::Environment;
 pub use self::environment::{Effect, FOREIGN_NAMES, ForeignName, Form, OWN_NAMES, Used};
 pub use self::error::ConfigError;
+pub use self::http_fallback::HttpFallbackConfig;
 pub use self::log::{LogConfig, LogFormat};
+pub use self::migration::{From as MigrationFrom, Migration};
 pub use self::raw_ws::RawWsConfig;
-pub use self::server::{ServerConfig, TlsConfig};
+pub use self::server::{CertificateConfig, ServerConfig, TlsConfig};
 pub use self::store::StoreConfig;
+pub use self::unsupported::Loss;
 pub use self::webhook::WebhookConfig;
 pub use self::webhooks::WebhooksConfig;
 
@@ -44,6 +50,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// Patience and bounds for one client.
     pub connection: ConnectionConfig,
+    /// Clients that cannot use WebSockets.
+    pub http_fallback: HttpFallbackConfig,
     /// What is logged, and how.
     pub log: LogConfig,
     /// The plain WebSocket at `/ws`.
@@ -88,11 +96,17 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong, with key, value and what is expected.
     pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
-        let mut figment = Figment::new();
+        let table = match &sources.file {
+            Some(path) => read_file(path)?,
+            None => toml::Table::new(),
+        };
+        Self::from_table(table, sources)
+    }
+
+    /// As [`Self::load`], with the content of the file given.
+    fn from_table(table: toml::Table, sources: &Sources) -> Result<Loaded, ConfigError> {
+        let mut figment = Figment::from(Serialized::globals(table));
         let mut origins: HashMap<String, String> = HashMap::new();
-        if let Some(path) = &sources.file {
-            figment = figment.merge(Serialized::globals(read_file(path)?));
-        }
         let mut environment = Environment::read(&sources.variables)?;
         for setting in environment.settings.drain(..) {
             origins.insert(setting.key.to_owned(), setting.variable);
@@ -151,6 +165,7 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         self.server.check()?;
         self.connection.check()?;
+        self.http_fallback.check()?;
         self.log.check()?;
         self.store.check()?;
         let mut ids = HashSet::new();

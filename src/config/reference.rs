@@ -37,8 +37,12 @@ fn with_every_key() -> Config {
     config.connection.attempts_per_minute = Some(1);
     config.connection.failures_per_minute = Some(1);
     config.server.tls = Some(TlsConfig {
-        cert: "cert.pem".into(),
-        key: "key.pem".into(),
+        port: Some(443),
+        also: vec![CertificateConfig {
+            cert: "cert.pem".into(),
+            key: "key.pem".into(),
+        }],
+        ..TlsConfig::new("cert.pem", "key.pem")
     });
     config.raw_ws.key = Some("key".to_owned());
     config.store = StoreConfig {
@@ -180,6 +184,8 @@ fn every_foreign_name_is_documented() {
                 Form::Limit => "a number; -1: no limit",
                 Form::Rate => "a number; -1: as many as possible",
                 Form::Senders => "`members`, `all` or `none`",
+                Form::Path => "path",
+                Form::PusherUrl => "http://KEY:SECRET@HOST/apps/ID`; sets key and secret too",
                 Form::Debug => "`true`: `debug`",
             };
             let form = form.trim_matches('`').to_owned();

@@ -155,7 +155,7 @@ fn what_became_of_each_variable_is_told() {
             "REVERB_APP_KEY is ignored: it is empty",
             "SOKETI_METRICS_HOST sets server.metrics_host",
             "SOKETI_PORT is ignored: FANFARE_SERVER_PORT sets server.port",
-            "SOKETI_QUEUE_DRIVER is ignored: it has no counterpart here",
+            "SOKETI_QUEUE_DRIVER is ignored: nothing has to be set: this is done in the server's memory",
         ]
     );
 }
@@ -192,7 +192,7 @@ fn what_is_wrong_is_named_with_key_value_and_expectation() {
         (
             "[sever]\n",
             &[],
-            "unknown key sever (set by FILE); expected one of: server, connection, log, raw_ws, webhooks, store, apps",
+            "unknown key sever (set by FILE); expected one of: server, connection, http_fallback, log, raw_ws, webhooks, store, apps",
         ),
         (
             "[server]\nport = 70000",
@@ -278,7 +278,7 @@ fn what_is_wrong_is_named_with_key_value_and_expectation() {
         (
             "",
             &[("FANFARE_SERVER_PROT", "1")],
-            "unknown variable FANFARE_SERVER_PROT; did you mean FANFARE_SERVER_PORT?",
+            "unknown variable FANFARE_SERVER_PROT; did you mean FANFARE_SERVER_PORT or FANFARE_SERVER_PATH_PREFIX?",
         ),
         (
             "",

@@ -575,6 +575,12 @@ pub struct Place {
 }
 
 impl Place {
+    /// The app that the place is in, as it is at the moment.
+    #[must_use]
+    pub fn app(&self) -> Arc<App> {
+        self.app.app.load_full()
+    }
+
     /// Counts this place towards the app's limit from now on.
     pub(super) fn count(&mut self) -> Result<(), Close> {
         if self.is_counted {

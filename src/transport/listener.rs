@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::tls::Certificates;
-use crate::http::{Handler, Peer};
+use crate::http::{Cut, Handler, Peer};
 
 /// Connections that the kernel holds until they are accepted: a deploy brings
 /// all clients back at once.
@@ -163,7 +163,9 @@ impl<H: Handler> HttpConnection<H> {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let has_request = Arc::new(AtomicBool::new(false));
-        let service = service_fn(|request: Request<Incoming>| {
+        let cut = Cut::default();
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(cut.clone());
             has_request.store(true, Ordering::Relaxed);
             let peer = Peer {
                 is_secure: is_tls || self.is_forwarded_secure(request.headers()),
@@ -186,6 +188,10 @@ impl<H: Handler> HttpConnection<H> {
         let outcome = loop {
             tokio::select! {
                 outcome = connection.as_mut() => break outcome,
+                () = cut.0.cancelled() => {
+                    tracing::debug!("HTTP connection cut");
+                    return;
+                }
                 () = self.finish.cancelled(), if !is_finishing => {
                     is_finishing = true;
                     connection.as_mut().graceful_shutdown();

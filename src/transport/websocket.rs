@@ -17,7 +17,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare_protocol::{AppKey, Close, SocketId};
 use fastwebsockets::upgrade::UpgradeFut;
-use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -29,7 +28,7 @@ use tokio_util::task::TaskTracker;
 use super::frame::{self, Incoming, Message};
 use super::outbox::{Flushed, OutboxRules, SocketOutbox};
 use crate::apps::AppStore;
-use crate::http::{Answer, Peer, text_answer};
+use crate::http::{Answer, AnswerBody, Peer, text_answer};
 use crate::hub::{ClientInfo, Connection, Hub, Outbox, Place, Session};
 use crate::limits::Addresses;
 
@@ -72,15 +71,15 @@ pub struct WebSocketSettings {
     pub addresses: Arc<Addresses>,
 }
 
-/// What a client asks for in its upgrade request.
-struct Wish {
+/// What a client asks for when it connects, by whatever transport.
+pub(super) struct Wish {
     /// `None` for another path than `/app/KEY`.
-    key: Option<AppKey>,
-    protocol: Option<String>,
-    client: String,
-    origin: Option<String>,
-    is_secure: bool,
-    address: IpAddr,
+    pub(super) key: Option<AppKey>,
+    pub(super) protocol: Option<String>,
+    pub(super) client: String,
+    pub(super) origin: Option<String>,
+    pub(super) is_secure: bool,
+    pub(super) address: IpAddr,
     /// Whether the client speaks the dialect of `/ws`.
     is_raw: bool,
 }
@@ -129,7 +128,7 @@ impl WebSockets {
         let Ok((response, upgraded)) = fastwebsockets::upgrade::upgrade(&mut request) else {
             return text_answer(StatusCode::BAD_REQUEST, "Expected Sec-WebSocket-Key\n");
         };
-        let mut answer = response.map(|_empty| Full::default());
+        let mut answer = response.map(|_empty| AnswerBody::default());
         if let Some(subprotocol) = chosen_subprotocol(request.headers()) {
             answer.headers_mut().insert(
                 header::SEC_WEBSOCKET_PROTOCOL,
@@ -212,7 +211,7 @@ impl WebSockets {
     }
 
     /// Checks in the order of section 2.3.
-    async fn admit(self: &Arc<Self>, wish: &Wish) -> Result<Place, Close> {
+    pub(super) async fn admit(&self, wish: &Wish) -> Result<Place, Close> {
         let key = wish.key.as_ref().ok_or(Close::PathNotFound)?;
         let protocol = wish.protocol.as_deref().ok_or(Close::NoProtocol)?;
         if !matches!(protocol, "4" | "5" | "6" | "7") {
@@ -473,24 +472,39 @@ impl Wish {
         let query = request.uri().query().unwrap_or_default();
         let path = request.uri().path();
         let raw_key = raw_key.filter(|_| path == raw::PATH);
-        Self {
-            is_raw: raw_key.is_some(),
+        let key = raw_key.cloned().or_else(|| app_key(path));
+        let mut wish = Self::new(key, query, request.headers(), peer);
+        if raw_key.is_some() {
+            wish.is_raw = true;
             // What they speak is translated into the newest protocol.
-            protocol: raw_key.map_or_else(|| query_value(query, "protocol"), |_| Some("7".into())),
-            key: raw_key.cloned().or_else(|| app_key(path)),
+            wish.protocol = Some("7".to_owned());
+        }
+        wish
+    }
+
+    /// The wish of a client that names the app in a way of its transport's own.
+    pub(super) fn new(key: Option<AppKey>, query: &str, headers: &HeaderMap, peer: Peer) -> Self {
+        Self {
+            is_raw: false,
+            key,
+            protocol: query_value(query, "protocol"),
             client: query_value(query, "client").unwrap_or_default(),
-            origin: request
-                .headers()
-                .get(header::ORIGIN)
-                .map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned()),
+            origin: origin(headers),
             is_secure: peer.is_secure,
             address: peer.address,
         }
     }
 }
 
+/// The origin of the page that asks, if a page asks.
+pub(super) fn origin(headers: &HeaderMap) -> Option<String> {
+    headers
+        .get(header::ORIGIN)
+        .map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned())
+}
+
 /// The key in `/app/KEY`.
-fn app_key(path: &str) -> Option<AppKey> {
+pub(super) fn app_key(path: &str) -> Option<AppKey> {
     let key = path.strip_prefix("/app/")?;
     if key.is_empty() || key.contains('/') {
         return None;
@@ -498,7 +512,7 @@ fn app_key(path: &str) -> Option<AppKey> {
     Some(AppKey::new(&percent_decode_str(key).decode_utf8_lossy()))
 }
 
-fn query_value(query: &str, name: &str) -> Option<String> {
+pub(super) fn query_value(query: &str, name: &str) -> Option<String> {
     query.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=')?;
         (key == name).then(|| percent_decode_str(value).decode_utf8_lossy().into_owned())
