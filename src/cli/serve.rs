@@ -129,6 +129,7 @@ async fn serve(loaded: Loaded, is_test: bool) -> anyhow::Result<()> {
         interrupt: signal(SignalKind::interrupt())?,
         hang_up: signal(SignalKind::hangup())?,
     };
+    // Whoever reads this may send a signal at once.
     welcome(&loaded, server.address(), server.metrics_address());
     if is_test {
         tell_parent(config, &server)?;

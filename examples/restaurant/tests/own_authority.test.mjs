@@ -66,9 +66,11 @@ test('the terminal listens and sends with the authority, and with no other', asy
   const { ca, cert, key } = await certificates(t, 'localhost');
   const server = await startServer(t, { server: `tls = { cert = "${cert}", key = "${key}" }` });
   const target = ['--url', `https://localhost:${server.port}`, '--app-id', APP.id, '--key', APP.key, '--secret', APP.secret];
-  const fanfare = promisify(execFile).bind(null, BINARY);
+  // Variables of the developer's shell must not configure the program.
+  const env = { PATH: process.env.PATH };
+  const fanfare = (arguments_) => promisify(execFile)(BINARY, arguments_, { env });
 
-  const listener = spawn(BINARY, ['subscribe', 'kitchen', ...target, '--ca', ca], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const listener = spawn(BINARY, ['subscribe', 'kitchen', ...target, '--ca', ca], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   atEnd(t, () => listener.kill());
   await within(once(createInterface({ input: listener.stderr }), 'line'), 'the subscription');
   await fanfare(['trigger', 'kitchen', 'ticket.created', '{"id":7}', ...target, '--ca', ca]);
