@@ -989,3 +989,41 @@ async fn the_variables_of_reverb_are_enough() {
     let address: SocketAddr = listens["address"].as_str().unwrap().parse().unwrap();
     assert!(address.ip().is_unspecified());
 }
+
+#[tokio::test]
+async fn the_commands_find_a_server_behind_a_prefix() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let file = ConfigFile::new(&format!(
+        "[server]\nport = {port}\npath_prefix = \"/realtime\"\n"
+    ));
+    let _server = Server::on_port(port, &["--config", file.path()]).await;
+    let mut subscribe = fanfare(&["subscribe", "orders", "--config", file.path()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut notes = BufReader::new(subscribe.stderr.take().unwrap()).lines();
+    line_with(&mut notes, "subscribed to").await;
+
+    let sent = output(&mut fanfare(&[
+        "trigger",
+        "orders",
+        "order",
+        "{\"id\":7}",
+        "--config",
+        file.path(),
+    ]))
+    .await;
+
+    assert!(sent.status.success(), "{}", text(&sent.stderr));
+    let mut events = BufReader::new(subscribe.stdout.take().unwrap()).lines();
+    let event = soon("the event", events.next_line())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(event.contains("order"), "{event}");
+}

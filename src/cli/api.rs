@@ -94,13 +94,14 @@ impl Api {
                 IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
                 host => host,
             };
-            let scheme = if config.server.tls.is_some() {
-                "https"
-            } else {
-                "http"
+            let tls = config.server.tls.as_ref();
+            // Beside a port of its own for TLS, the server's port is plain.
+            let scheme = match tls {
+                Some(tls) if tls.port.is_none() => "https",
+                _ => "http",
             };
             let address = std::net::SocketAddr::new(host, config.server.port);
-            format!("{scheme}://{address}")
+            format!("{scheme}://{address}{}", config.server.path_prefix)
         });
         let trust = match &self.ca {
             Some(path) => Trust::web().and_file(path)?,

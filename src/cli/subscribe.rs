@@ -314,7 +314,8 @@ async fn open(target: &Target) -> anyhow::Result<Socket> {
         Box::new(stream)
     };
     let request = Request::get(format!(
-        "/app/{}?protocol=7&client=fanfare-cli&version={}",
+        "{}/app/{}?protocol=7&client=fanfare-cli&version={}",
+        uri.path().trim_end_matches('/'),
         target.credentials.key,
         env!("CARGO_PKG_VERSION")
     ))

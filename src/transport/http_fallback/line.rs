@@ -23,6 +23,9 @@ use crate::transport::outbox::OutboxRules;
 /// Text of one array of messages, after which the rest waits for the next one.
 const MAX_ARRAY_BYTES: usize = 128 << 10;
 
+/// The frame that asks whether a client is there.
+const HEARTBEAT: &[u8] = b"h";
+
 /// An answer to a client's ping is only needed after this long a silence: what
 /// the client got before is answer enough.
 const QUIET: Duration = Duration::from_secs(5);
@@ -316,7 +319,7 @@ impl State {
     fn heartbeat(&mut self) -> Taken {
         self.written = Instant::now();
         self.unanswered.get_or_insert(self.written);
-        Taken::Frame(Bytes::from_static(b"h"))
+        Taken::Frame(Bytes::from_static(HEARTBEAT))
     }
 
     /// The messages that wait, at least one of them.
@@ -337,6 +340,16 @@ impl State {
         }
         text.push(b']');
         Bytes::from(text)
+    }
+}
+
+impl Taken {
+    /// Whether it changes when the client is given up.
+    fn is_news(&self) -> bool {
+        match self {
+            Self::Frame(frame) => frame == HEARTBEAT,
+            Self::Last(_) | Self::Over => true,
+        }
     }
 }
 
@@ -362,8 +375,10 @@ impl Receiver {
         }
         if let Some(taken) = state.next() {
             drop(state);
-            // Heartbeats and ends are what the session's task waits for.
-            self.line.changed.notify_one();
+            // Messages alone are no news to the session's task.
+            if taken.is_news() {
+                self.line.changed.notify_one();
+            }
             return Poll::Ready(taken);
         }
         if state.phase == Phase::Closed {
