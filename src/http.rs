@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -76,6 +77,8 @@ impl Body for AnswerBody {
 pub struct Peer {
     /// Whether the client's own connection is encrypted.
     pub is_secure: bool,
+    /// The client's own address.
+    pub address: IpAddr,
 }
 
 /// Ends the connection that a request came on, at once and whatever waits to be

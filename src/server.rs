@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fanfare_protocol::AppKey;
 use fastwebsockets::upgrade::is_upgrade_request;
@@ -14,14 +14,17 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{Api, Health, Ops, SignedPath, TestLog, statistics};
 use crate::apps::{AppStore, ConfigFileApps};
-use crate::config::{AppConfig, Config, TlsConfig};
+use crate::config::{AppConfig, Config, TlsConfig, WebhooksConfig};
 use crate::engine::MemoryEngine;
 use crate::http::{Answer, Handler, Peer, text_answer};
 use crate::hub::{Hub, Timeouts};
+use crate::limits::{Addresses, Meters, NodeLimits};
+use crate::store::{Change, Database, Journal, Replica};
 use crate::transport::{
     CertificateFiles, Certificates, HttpFallback, HttpFallbackSettings, Listener, ListenerSettings,
     WebSocketSettings, WebSockets,
 };
+use crate::webhook::{WebhookSettings, Webhooks};
 
 /// The longest time between two rounds over all connections.
 const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -49,18 +52,24 @@ pub struct Server {
     tls_address: Option<SocketAddr>,
     metrics_address: SocketAddr,
     certificates: Option<Arc<Certificates>>,
+    meters: Arc<Meters>,
+    /// Absent: no app has any, and the hub need not tell what happens.
+    webhooks: Option<Webhooks>,
+    /// Absent: the apps of the configuration are all there are.
+    replica: Option<Arc<Replica>>,
     shutdown_grace: Duration,
     sweep_interval: Duration,
     tasks: TaskTracker,
 }
 
 impl Server {
-    /// Opens the ports and constructs everything. Must be called on a runtime.
+    /// Opens the ports and constructs everything.
     ///
     /// # Errors
-    /// An address is taken, or a certificate cannot be read.
-    pub fn bind(config: &Config) -> anyhow::Result<Self> {
-        Self::construct(config, None)
+    /// An address is taken, a certificate cannot be read, or the database cannot
+    /// be used.
+    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+        Self::construct(config, None).await
     }
 
     /// As [`Self::bind`], with a log of what happens that anybody may read: for
@@ -68,11 +77,11 @@ impl Server {
     ///
     /// # Errors
     /// As for [`Self::bind`].
-    pub fn bind_for_tests(config: &Config) -> anyhow::Result<Self> {
-        Self::construct(config, Some(Arc::default()))
+    pub async fn bind_for_tests(config: &Config) -> anyhow::Result<Self> {
+        Self::construct(config, Some(Arc::default())).await
     }
 
-    fn construct(config: &Config, test_log: Option<Arc<TestLog>>) -> anyhow::Result<Self> {
+    async fn construct(config: &Config, test_log: Option<Arc<TestLog>>) -> anyhow::Result<Self> {
         let certificates = config
             .server
             .tls
@@ -98,8 +107,21 @@ impl Server {
         let ops_address = SocketAddr::new(config.server.metrics_host, config.server.metrics_port);
         let ops_listener = open(ops_address, None, settings, "server.metrics_port")?;
 
-        let apps = config.apps.iter().map(AppConfig::to_app).collect();
-        let apps: Arc<dyn AppStore> = Arc::new(ConfigFileApps::new(apps));
+        let fixed = config.apps.iter().map(AppConfig::to_app).collect();
+        let fixed = ConfigFileApps::new(fixed);
+        let (mut replica, mut journal) = (None, None);
+        let apps: Arc<dyn AppStore> = match Database::connect(&config.store).await? {
+            None => Arc::new(fixed),
+            Some(database) => {
+                if !database.is_read_only() {
+                    database.migrate().await?;
+                    journal = Some(Journal::new(database.clone()));
+                }
+                let loaded = Arc::new(Replica::load(database, fixed).await?);
+                replica = Some(Arc::clone(&loaded));
+                loaded
+            }
+        };
 
         let tasks = TaskTracker::new();
         let timeouts = Timeouts {
@@ -114,6 +136,23 @@ impl Server {
             max_connections(config.server.max_connections),
             tasks.clone(),
         ));
+        let has_webhooks =
+            replica.is_some() || config.apps.iter().any(|app| !app.webhooks.is_empty());
+        let webhooks = has_webhooks
+            .then(|| {
+                Webhooks::new(
+                    &hub,
+                    Arc::clone(&apps),
+                    journal,
+                    webhook_settings(&config.webhooks),
+                )
+            })
+            .transpose()?;
+        let meters = Arc::new(Meters::new(webhooks.as_ref().map(Webhooks::figures)));
+        let addresses = Arc::new(Addresses::new(
+            config.connection.attempts_per_minute,
+            config.connection.failures_per_minute,
+        ));
         let sockets = Arc::new(WebSockets::new(
             Arc::clone(&hub),
             Arc::clone(&apps),
@@ -122,6 +161,7 @@ impl Server {
                 max_message_bytes: config.connection.max_message_bytes,
                 outbox_bytes: config.connection.outbox_bytes,
                 raw_key: config.raw_ws.key.as_deref().map(AppKey::new),
+                addresses: Arc::clone(&addresses),
             },
             tasks.clone(),
         ));
@@ -140,14 +180,30 @@ impl Server {
             .then(|| listener_address.port());
         Ok(Self {
             port: Arc::new(ClientPort {
-                api: Api::new(Arc::clone(&hub), apps, test_log.clone()),
+                api: Api::new(
+                    Arc::clone(&hub),
+                    apps,
+                    NodeLimits {
+                        meters: Arc::clone(&meters),
+                        addresses,
+                    },
+                    test_log.clone(),
+                ),
                 test_log,
                 health: Health::new(Arc::clone(&hub)),
                 sockets,
                 http_fallback,
                 path_prefix: config.server.path_prefix.clone(),
             }),
-            ops: Arc::new(Ops::new(Arc::clone(&hub), soketi_port)),
+            ops: Arc::new(Ops::new(
+                Arc::clone(&hub),
+                webhooks.as_ref().map(Webhooks::figures),
+                replica.clone(),
+                soketi_port,
+            )),
+            webhooks,
+            meters,
+            replica,
             address: listener_address,
             metrics_address: ops_listener.address()?,
             tls_address: tls_listener.as_ref().map(Listener::address).transpose()?,
@@ -196,6 +252,7 @@ impl Server {
         let finish = CancellationToken::new();
         let end = CancellationToken::new();
         let background = TaskTracker::new();
+        background.spawn(measure(self.meters, Arc::clone(&self.hub), end.clone()));
         background.spawn(sweep(
             Arc::clone(&self.hub),
             self.sweep_interval,
@@ -212,6 +269,10 @@ impl Server {
             end.clone(),
             background.clone(),
         ));
+        let webhooks = self.webhooks.map(Webhooks::start);
+        if let Some(replica) = self.replica {
+            background.spawn(follow(replica, Arc::clone(&self.hub), end.clone()));
+        }
         let on_tls = self.tls_listener.map(|listener| {
             let port = Arc::clone(&self.port);
             listener.run(port, stop.clone(), finish.clone(), self.tasks.clone())
@@ -243,11 +304,30 @@ impl Server {
                 "stopped before everything had ended"
             );
         }
+        if let Some(webhooks) = webhooks {
+            // The last clients are gone, which is the last that back ends hear.
+            let outcome = tokio::time::timeout(LAST_WORDS, webhooks.finish()).await;
+            if outcome.is_err() {
+                tracing::warn!("stopped before all webhooks were sent");
+            }
+        }
         end.cancel();
         background.close();
         background.wait().await;
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+fn webhook_settings(config: &WebhooksConfig) -> WebhookSettings {
+    WebhookSettings {
+        deny_private_targets: config.deny_private_targets,
+        hold_back: config.hold_back,
+        batch_window: config.batch_window,
+        connect_timeout: config.connect_timeout,
+        timeout: config.timeout,
+        first_retry: config.first_retry,
+        retry_for: config.retry_for,
     }
 }
 
@@ -337,6 +417,24 @@ fn sweep_interval(timeouts: Timeouts) -> Duration {
     (shortest / 4).clamp(Duration::from_millis(1), MAX_SWEEP_INTERVAL)
 }
 
+/// Looks at the quotas of all apps once a second.
+async fn measure(meters: Arc<Meters>, hub: Arc<Hub>, end: CancellationToken) {
+    let mut rounds = tokio::time::interval(Duration::from_secs(1));
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while end.run_until_cancelled(rounds.tick()).await.is_some() {
+        meters.sweep(&hub, SystemTime::now());
+    }
+}
+
+/// Carries changes of the database over to connections that exist.
+async fn follow(replica: Arc<Replica>, hub: Arc<Hub>, end: CancellationToken) {
+    let tell = |change| match change {
+        Change::Updated(app) => hub.update(app),
+        Change::Deleted(id) => hub.remove(&id),
+    };
+    replica.follow(end, tell).await;
+}
+
 async fn sweep(hub: Arc<Hub>, interval: Duration, end: CancellationToken) {
     let mut rounds = tokio::time::interval(interval);
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -393,7 +491,7 @@ impl Handler for ClientPort {
         }
         let path = request.uri().path();
         if Api::owns(path) {
-            return self.api.handle(request).await;
+            return self.api.handle(request, peer).await;
         }
         if let Some(fallback) = &self.http_fallback
             && fallback.owns(path)

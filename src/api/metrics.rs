@@ -11,17 +11,32 @@ use prometheus::{Encoder, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, 
 use serde::Serialize;
 
 use crate::hub::{AppHub, Hub};
+use crate::store::Replica;
+use crate::webhook;
 
 /// All figures of this node; with `soketi_port`, the port of the clients, also
 /// under the names that soketi's have.
 ///
 /// # Errors
 /// Two figures have the same name, or one has none.
-pub(super) fn text(hub: &Hub, soketi_port: Option<u16>) -> prometheus::Result<Vec<u8>> {
+pub(super) fn text(
+    hub: &Hub,
+    webhooks: Option<&webhook::Figures>,
+    replica: Option<&Replica>,
+    soketi_port: Option<u16>,
+) -> prometheus::Result<Vec<u8>> {
     let registry = Registry::new();
     registry.register(Box::new(ProcessCollector::for_self()))?;
     node_figures(hub, &registry)?;
     app_figures(&hub.apps(), &registry)?;
+    if let Some(figures) = webhooks {
+        figures.register(&registry)?;
+    }
+    if let Some(replica) = replica {
+        let up = IntGauge::new("fanfare_store_up", "1 while the database of apps answers.")?;
+        up.set(replica.is_reachable().into());
+        registry.register(Box::new(up))?;
+    }
     if let Some(port) = soketi_port {
         soketi_figures(&hub.apps(), port, &registry)?;
     }
@@ -119,7 +134,7 @@ fn app_figures(apps: &[std::sync::Arc<AppHub>], registry: &Registry) -> promethe
         let counter = IntCounterVec::new(Opts::new(name, help), &["app_id"])?;
         for app in apps {
             counter
-                .with_label_values(&[app.app().id.as_str()])
+                .with_label_values(&[app.id().as_str()])
                 .inc_by(read(app));
         }
         registry.register(Box::new(counter))?;
@@ -128,7 +143,7 @@ fn app_figures(apps: &[std::sync::Arc<AppHub>], registry: &Registry) -> promethe
         let gauge = IntGaugeVec::new(Opts::new(name, help), &["app_id"])?;
         for app in apps {
             gauge
-                .with_label_values(&[app.app().id.as_str()])
+                .with_label_values(&[app.id().as_str()])
                 .set(i64::try_from(read(app)).unwrap_or(i64::MAX));
         }
         registry.register(Box::new(gauge))?;

@@ -30,8 +30,9 @@ pub use self::health::Health;
 pub use self::ops::Ops;
 pub use self::test_log::TestLog;
 use crate::apps::AppStore;
-use crate::http::{Answer, json_answer};
+use crate::http::{Answer, Peer, json_answer};
 use crate::hub::Hub;
+use crate::limits::{NodeLimits, Wish};
 
 /// Bytes of a body, except that of a batch.
 const MAX_BODY: usize = 256 << 10;
@@ -52,6 +53,7 @@ pub struct SignedPath(pub String);
 pub struct Api {
     hub: Arc<Hub>,
     apps: Arc<dyn AppStore>,
+    limits: NodeLimits,
     test_log: Option<Arc<TestLog>>,
 }
 
@@ -67,13 +69,19 @@ enum Route<'a> {
 }
 
 impl Api {
-    /// Publishes into `hub` for the apps of `apps`; what is published is noted in
-    /// `test_log`, if there is one.
+    /// Publishes into `hub` for the apps of `apps`, as much as `limits` allow;
+    /// what is published is noted in `test_log`, if there is one.
     #[must_use]
-    pub fn new(hub: Arc<Hub>, apps: Arc<dyn AppStore>, test_log: Option<Arc<TestLog>>) -> Self {
+    pub fn new(
+        hub: Arc<Hub>,
+        apps: Arc<dyn AppStore>,
+        limits: NodeLimits,
+        test_log: Option<Arc<TestLog>>,
+    ) -> Self {
         Self {
             hub,
             apps,
+            limits,
             test_log,
         }
     }
@@ -86,10 +94,18 @@ impl Api {
     }
 
     /// Answers one request.
-    pub async fn handle(&self, request: Request<Incoming>) -> Answer {
+    pub async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+        if !self.limits.addresses.may_authorize(peer.address) {
+            return ApiError::TooManyFailures.into_answer();
+        }
         match self.try_handle(request).await {
             Ok(body) => json_answer(body),
-            Err(error) => error.into_answer(),
+            Err(error) => {
+                if error.is_failed_authorization() {
+                    self.limits.addresses.note_failure(peer.address);
+                }
+                error.into_answer()
+            }
         }
     }
 
@@ -125,6 +141,11 @@ impl Api {
         request: &Authenticated<'_>,
         body: &[u8],
     ) -> Result<String, ApiError> {
+        if route.method() == Method::GET {
+            self.limits
+                .meters
+                .take(&self.hub.app(&request.app), Wish::Read)?;
+        }
         match route {
             Route::Events => self.trigger(request, body).await,
             Route::BatchEvents => self.trigger_batch(request, body).await,

@@ -4,6 +4,8 @@
 //! connected to them; that is the hub's.
 
 mod config_file;
+mod vault;
+mod webhook;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 pub use config_file::ConfigFileApps;
+pub use vault::{InvalidMasterKey, Vault, VaultError};
+pub use webhook::{ChannelFilter, InvalidWebhook, Webhook, WebhookId};
 
 /// One tenant. Immutable: a change makes a new one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +49,10 @@ pub struct App {
     /// Origins of pages that may connect, such as `https://shop.example`.
     /// Empty: all. Clients without an `Origin`, such as mobile apps, may always.
     pub allowed_origins: Vec<String>,
+    /// Whether events that come shortly after one another share a webhook.
+    pub webhook_batching: bool,
+    /// Where the back end is told what happens.
+    pub webhooks: Vec<Arc<Webhook>>,
     /// Sizes, counts and rates.
     pub limits: Limits,
 }
@@ -90,6 +98,8 @@ impl App {
             soketi_answers: false,
             over_quota: OverQuota::default(),
             allowed_origins: Vec::new(),
+            webhook_batching: true,
+            webhooks: Vec::new(),
             limits: Limits::default(),
         }
     }

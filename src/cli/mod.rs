@@ -3,15 +3,18 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 
 mod api;
+mod app;
 mod certs;
 mod channels;
 mod check_config;
 mod healthcheck;
+mod migrate;
 mod migrate_check;
 mod output;
 mod serve;
 mod subscribe;
 mod trigger;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,6 +52,12 @@ enum Command {
     Subscribe(subscribe::Subscribe),
     /// List the occupied channels
     Channels(channels::Channels),
+    /// Create, list and change the apps of the database
+    App(app::App),
+    /// List webhook requests, and send one again
+    Webhooks(webhooks::Webhooks),
+    /// Bring the tables of the database up to date
+    Migrate(migrate::Migrate),
     /// Make certificates so that clients of hosted Pusher come here unchanged
     Certs(certs::Certs),
     /// Ask a running server whether it is ready; for container health checks
@@ -116,6 +125,9 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Trigger(trigger) => on_one_thread(trigger.run()),
         Command::Subscribe(subscribe) => on_one_thread(subscribe.run()),
         Command::Channels(channels) => on_one_thread(channels.run()),
+        Command::App(app) => on_one_thread(app.run()),
+        Command::Webhooks(webhooks) => on_one_thread(webhooks.run()),
+        Command::Migrate(migrate) => on_one_thread(migrate.run()),
         Command::Healthcheck(check) => on_one_thread(check.run()),
     }
 }

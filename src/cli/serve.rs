@@ -120,9 +120,9 @@ async fn serve(loaded: Loaded, is_test: bool) -> anyhow::Result<()> {
     let parent = parent_id();
     let config = &loaded.config;
     let server = if is_test {
-        Server::bind_for_tests(config)?
+        Server::bind_for_tests(config).await?
     } else {
-        Server::bind(config)?
+        Server::bind(config).await?
     };
     let mut signals = Signals {
         terminate: signal(SignalKind::terminate())?,

@@ -189,6 +189,16 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
         Form::Number,
     ),
     (
+        "FANFARE_CONNECTION_ATTEMPTS_PER_MINUTE",
+        "connection.attempts_per_minute",
+        Form::Limit,
+    ),
+    (
+        "FANFARE_CONNECTION_FAILURES_PER_MINUTE",
+        "connection.failures_per_minute",
+        Form::Limit,
+    ),
+    (
         "FANFARE_CONNECTION_REQUEST_HEADER_TIMEOUT",
         "connection.request_header_timeout",
         Form::Number,
@@ -241,6 +251,49 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
     ("FANFARE_LOG_LEVEL", "log.level", Form::Text),
     ("FANFARE_LOG_FORMAT", "log.format", Form::Text),
     ("FANFARE_RAW_WS_KEY", "raw_ws.key", Form::Text),
+    ("FANFARE_STORE_URL", "store.url", Form::Text),
+    ("FANFARE_STORE_MASTER_KEY", "store.master_key", Form::Text),
+    (
+        "FANFARE_STORE_OLD_MASTER_KEYS",
+        "store.old_master_keys",
+        Form::List,
+    ),
+    (
+        "FANFARE_STORE_SOKETI_TABLE",
+        "store.soketi_table",
+        Form::Text,
+    ),
+    (
+        "FANFARE_WEBHOOKS_DENY_PRIVATE_TARGETS",
+        "webhooks.deny_private_targets",
+        Form::Flag,
+    ),
+    (
+        "FANFARE_WEBHOOKS_HOLD_BACK",
+        "webhooks.hold_back",
+        Form::Number,
+    ),
+    (
+        "FANFARE_WEBHOOKS_BATCH_WINDOW",
+        "webhooks.batch_window",
+        Form::Number,
+    ),
+    (
+        "FANFARE_WEBHOOKS_CONNECT_TIMEOUT",
+        "webhooks.connect_timeout",
+        Form::Number,
+    ),
+    ("FANFARE_WEBHOOKS_TIMEOUT", "webhooks.timeout", Form::Number),
+    (
+        "FANFARE_WEBHOOKS_FIRST_RETRY",
+        "webhooks.first_retry",
+        Form::Number,
+    ),
+    (
+        "FANFARE_WEBHOOKS_RETRY_FOR",
+        "webhooks.retry_for",
+        Form::Number,
+    ),
 ];
 
 /// A variable of another server or SDK that is honoured here.
@@ -309,6 +362,16 @@ pub const FOREIGN_NAMES: &[ForeignName] = &[
         "SOKETI_DEFAULT_APP_MAX_CLIENT_EVENTS_PER_SEC",
         "app.limits.client_events_per_second",
         Form::Rate,
+    ),
+    foreign(
+        "SOKETI_DEFAULT_APP_MAX_BACKEND_EVENTS_PER_SEC",
+        "app.limits.backend_events_per_second",
+        Form::Limit,
+    ),
+    foreign(
+        "SOKETI_DEFAULT_APP_MAX_READ_REQ_PER_SEC",
+        "app.limits.reads_per_second",
+        Form::Limit,
     ),
     foreign(
         "SOKETI_DEFAULT_APP_USER_AUTHENTICATION",
@@ -697,6 +760,8 @@ mod tests {
     fn limits_of_foreign_names_exist() {
         let limits = toml::Value::try_from(Limits {
             connections: Some(1),
+            backend_events_per_second: Some(1),
+            reads_per_second: Some(1),
             ..Limits::default()
         })
         .unwrap();

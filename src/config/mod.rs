@@ -15,7 +15,10 @@ mod migration;
 mod raw_ws;
 mod seconds;
 mod server;
+mod store;
 mod unsupported;
+mod webhook;
+mod webhooks;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -24,7 +27,7 @@ use figment::Figment;
 use figment::providers::Serialized;
 use serde::{Deserialize, Serialize};
 
-pub use self::app::{AppConfig, KeyConfig, Secret};
+pub use self::app::{AppConfig, KeyConfig, MAX_RATE, Plan, Secret};
 pub use self::connection::ConnectionConfig;
 use self::environment::Environment;
 pub use self::environment::{Effect, FOREIGN_NAMES, ForeignName, Form, OWN_NAMES, Used};
@@ -34,7 +37,10 @@ pub use self::log::{LogConfig, LogFormat};
 pub use self::migration::{From as MigrationFrom, Migration};
 pub use self::raw_ws::RawWsConfig;
 pub use self::server::{CertificateConfig, ServerConfig, TlsConfig};
+pub use self::store::StoreConfig;
 pub use self::unsupported::Loss;
+pub use self::webhook::WebhookConfig;
+pub use self::webhooks::WebhooksConfig;
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -50,6 +56,10 @@ pub struct Config {
     pub log: LogConfig,
     /// The plain WebSocket at `/ws`.
     pub raw_ws: RawWsConfig,
+    /// How webhooks are sent, and where they may go.
+    pub webhooks: WebhooksConfig,
+    /// The database of apps.
+    pub store: StoreConfig,
     /// The tenants.
     pub apps: Vec<AppConfig>,
 }
@@ -125,12 +135,13 @@ impl Config {
                     for (key, variable) in environment.app_variables() {
                         origins.insert(format!("apps[0].{key}"), variable);
                     }
-                    app
+                    Some(app)
                 }
-                None => AppConfig::default_app(),
+                // A server with a database has the apps of that.
+                None => config.store.url.is_none().then(AppConfig::default_app),
             };
-            has_default_app = app.has_default_credentials();
-            config.apps.push(app);
+            has_default_app = app.as_ref().is_some_and(AppConfig::has_default_credentials);
+            config.apps.extend(app);
         } else {
             environment.app_is_ignored();
         }
@@ -156,10 +167,11 @@ impl Config {
         self.connection.check()?;
         self.http_fallback.check()?;
         self.log.check()?;
+        self.store.check()?;
         let mut ids = HashSet::new();
         let mut keys = HashSet::new();
         for (index, app) in self.apps.iter().enumerate() {
-            app.check(index)?;
+            app.check(&format!("apps[{index}]"))?;
             if !ids.insert(app.id.as_str()) {
                 let key = format!("apps[{index}].id");
                 return Err(ConfigError::bad_value(

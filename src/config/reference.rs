@@ -34,6 +34,8 @@ fn rows(heading: &str) -> Vec<Vec<String>> {
 fn with_every_key() -> Config {
     let mut config = Config::default();
     config.server.max_connections = Some(1);
+    config.connection.attempts_per_minute = Some(1);
+    config.connection.failures_per_minute = Some(1);
     config.server.tls = Some(TlsConfig {
         port: Some(443),
         also: vec![CertificateConfig {
@@ -43,9 +45,24 @@ fn with_every_key() -> Config {
         ..TlsConfig::new("cert.pem", "key.pem")
     });
     config.raw_ws.key = Some("key".to_owned());
+    config.store = StoreConfig {
+        url: Some("sqlite://fanfare.db".into()),
+        master_key: Some("key".into()),
+        old_master_keys: vec!["key".into()],
+        soketi_table: Some("apps".to_owned()),
+    };
     let mut app = AppConfig::new("id", "key", "secret");
     app.keys = app.pairs();
     app.limits.connections = Some(1);
+    app.limits.messages_per_day = Some(1);
+    app.limits.backend_events_per_second = Some(1);
+    app.limits.reads_per_second = Some(1);
+    let mut webhook = WebhookConfig::new("https://example.com/", &[]);
+    webhook.channel_prefix = Some(String::new());
+    webhook.channel_suffix = Some(String::new());
+    webhook.channel_pattern = Some(String::new());
+    webhook.headers.insert("name".to_owned(), "value".into());
+    app.webhooks.push(webhook);
     config.apps.push(app);
     config
 }
@@ -58,6 +75,12 @@ fn collect(header: &str, table: &Table, keys: &mut BTreeMap<String, Vec<String>>
     };
     for (name, value) in table {
         match value {
+            // Its keys are the operator's.
+            Value::Table(_) if name == "headers" => {
+                keys.entry(header.to_owned())
+                    .or_default()
+                    .push(name.clone());
+            }
             Value::Table(inner) => collect(&format!("[{}]", join(name)), inner, keys),
             Value::Array(list) if list.first().is_some_and(Value::is_table) => {
                 for element in list.iter().filter_map(Value::as_table) {

@@ -192,7 +192,7 @@ fn what_is_wrong_is_named_with_key_value_and_expectation() {
         (
             "[sever]\n",
             &[],
-            "unknown key sever (set by FILE); expected one of: server, connection, http_fallback, log, raw_ws, apps",
+            "unknown key sever (set by FILE); expected one of: server, connection, http_fallback, log, raw_ws, webhooks, store, apps",
         ),
         (
             "[server]\nport = 70000",
@@ -344,6 +344,47 @@ fn what_is_wrong_is_named_with_key_value_and_expectation() {
             &format!("{app}limits = {{ members = 0 }}"),
             &[],
             "unknown key apps[0].limits.members (set by FILE); expected one of: connections",
+        ),
+        (
+            &format!("{app}[[apps.webhooks]]\nurl = \"example.com\"\nevents = [\"cache_miss\"]"),
+            &[],
+            "apps[0].webhooks[0].url = \"example.com\" (set by FILE) is not valid: expected a URL such as",
+        ),
+        (
+            &format!("{app}[[apps.webhooks]]\nurl = \"http://u:p@a/\"\nevents = [\"cache_miss\"]"),
+            &[],
+            "apps[0].webhooks[0].url = \"..\" (set by FILE) is not valid: expected a URL such as",
+        ),
+        (
+            &format!("{app}[[apps.webhooks]]\nurl = \"http://a/\"\nevents = []"),
+            &[],
+            "apps[0].webhooks[0].events = \"\" (set by FILE) is not valid: expected at least one of: channel_occupied",
+        ),
+        (
+            &format!("{app}[[apps.webhooks]]\nurl = \"http://a/\"\nevents = [\"order\"]"),
+            &[],
+            "apps[0].webhooks[0].events[0] = \"order\" (set by FILE) is not valid: expected one of: channel_occupied",
+        ),
+        (
+            &format!(
+                "{app}[[apps.webhooks]]\nurl = \"http://a/\"\nevents = [\"cache_miss\"]\nchannel_pattern = \"(\""
+            ),
+            &[],
+            "apps[0].webhooks[0].channel_pattern = \"(\" (set by FILE) is not valid: expected a regular expression",
+        ),
+        (
+            &format!(
+                "{app}[[apps.webhooks]]\nurl = \"http://a/\"\nevents = [\"cache_miss\"]\nheaders = {{ Host = \"precious\" }}"
+            ),
+            &[],
+            "apps[0].webhooks[0].headers = \"..\" (set by FILE) is not valid: expected headers of your own",
+        ),
+        (
+            &format!(
+                "{app}webhooks = [{{ url = \"http://a/\", events = [\"cache_miss\"] }}, {{ url = \"http://a/\", events = [\"cache_miss\"] }}]"
+            ),
+            &[],
+            "apps[0].webhooks[1].url = \"http://a/\" (set by FILE) is not valid: expected a webhook that differs",
         ),
         (
             &format!("{app}colour = 1"),

@@ -31,7 +31,7 @@ const ROWS: &[Row] = &[
     (
         "SOKETI_APP_MANAGER_DRIVER",
         Loss::Behaviour,
-        "put the apps into [[apps]] of the configuration file; migrate-check prints those of a soketi JSON file",
+        "put the apps into [[apps]] of the configuration file, as migrate-check prints those of a soketi JSON file, or set store.url and store.soketi_table: docs/apps.md",
     ),
     (
         "SOKETI_APP_MANAGER_CACHE_",
@@ -41,12 +41,12 @@ const ROWS: &[Row] = &[
     (
         "SOKETI_APP_MANAGER_",
         Loss::Behaviour,
-        "put the apps into [[apps]] of the configuration file",
+        "put the apps into [[apps]] of the configuration file, or set store.soketi_table: docs/apps.md",
     ),
     (
         "SOKETI_DB_",
         Loss::Behaviour,
-        "no database is used: apps are in the file, and nodes are set up as docs/migrating.md says",
+        "the database of apps is store.url: docs/apps.md",
     ),
     ("SOKETI_CACHE_", Loss::None, IN_MEMORY),
     ("SOKETI_QUEUE_", Loss::None, IN_MEMORY),
@@ -54,22 +54,12 @@ const ROWS: &[Row] = &[
     (
         "SOKETI_WEBHOOKS_",
         Loss::Behaviour,
-        "see docs/migrating.md on webhooks",
+        "put them into webhooks of the app: docs/webhooks.md",
     ),
     (
         "SOKETI_DEFAULT_APP_WEBHOOKS",
         Loss::Behaviour,
-        "see docs/migrating.md on webhooks",
-    ),
-    (
-        "SOKETI_DEFAULT_APP_MAX_BACKEND_EVENTS_PER_SEC",
-        Loss::Behaviour,
-        "back ends have no limit per second; put one into the proxy in front if a back end cannot be trusted",
-    ),
-    (
-        "SOKETI_DEFAULT_APP_MAX_READ_REQ_PER_SEC",
-        Loss::Behaviour,
-        "back ends have no limit per second; put one into the proxy in front if a back end cannot be trusted",
+        "put them into webhooks of the app: docs/webhooks.md",
     ),
     (
         "SOKETI_METRICS_ENABLED",
@@ -164,8 +154,6 @@ mod tests {
     fn every_name_of_the_other_servers_is_known() {
         for name in [
             "SOKETI_MODE",
-            "SOKETI_DEFAULT_APP_MAX_BACKEND_EVENTS_PER_SEC",
-            "SOKETI_DEFAULT_APP_MAX_READ_REQ_PER_SEC",
             "SOKETI_DEFAULT_APP_WEBHOOKS",
             "SOKETI_APP_MANAGER_DRIVER",
             "SOKETI_APP_MANAGER_CACHE_ENABLED",

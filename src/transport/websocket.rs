@@ -9,6 +9,7 @@ mod raw;
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use super::outbox::{Flushed, OutboxRules, SocketOutbox};
 use crate::apps::AppStore;
 use crate::http::{Answer, AnswerBody, Peer, text_answer};
 use crate::hub::{ClientInfo, Connection, Hub, Outbox, Place, Session};
+use crate::limits::Addresses;
 
 /// Time for a client to take the rest and to answer a close.
 const LINGER: Duration = Duration::from_secs(5);
@@ -65,6 +67,8 @@ pub struct WebSocketSettings {
     pub outbox_bytes: usize,
     /// The app of plain WebSockets at `/ws`; `None`: there are none.
     pub raw_key: Option<AppKey>,
+    /// How often clients may come from one address.
+    pub addresses: Arc<Addresses>,
 }
 
 /// What a client asks for when it connects, by whatever transport.
@@ -75,6 +79,7 @@ pub(super) struct Wish {
     pub(super) client: String,
     pub(super) origin: Option<String>,
     pub(super) is_secure: bool,
+    pub(super) address: IpAddr,
     /// Whether the client speaks the dialect of `/ws`.
     is_raw: bool,
 }
@@ -212,9 +217,13 @@ impl WebSockets {
         if !matches!(protocol, "4" | "5" | "6" | "7") {
             return Err(Close::UnsupportedProtocol);
         }
+        if !self.settings.addresses.may_connect(wish.address) {
+            return Err(Close::OverCapacity);
+        }
         let app = match self.apps.by_key(key).await {
             Ok(Some(app)) => app,
             Ok(None) => {
+                self.settings.addresses.note_failure(wish.address);
                 return Err(Close::UnknownApp {
                     key: key.as_str().to_owned(),
                 });
@@ -482,6 +491,7 @@ impl Wish {
             client: query_value(query, "client").unwrap_or_default(),
             origin: origin(headers),
             is_secure: peer.is_secure,
+            address: peer.address,
         }
     }
 }

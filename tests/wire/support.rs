@@ -63,7 +63,7 @@ impl TestServer {
         config.server.metrics_port = 0;
         config.apps = vec![app(ID, KEY, SECRET)];
         change(&mut config);
-        Self::run(Server::bind(&config).unwrap())
+        Self::run(Server::bind(&config).await.unwrap())
     }
 
     /// As `fanfare serve --test` runs it.
@@ -72,7 +72,7 @@ impl TestServer {
         config.server.port = 0;
         config.server.metrics_port = 0;
         config.apps = vec![app(ID, KEY, SECRET)];
-        Self::run(Server::bind_for_tests(&config).unwrap())
+        Self::run(Server::bind_for_tests(&config).await.unwrap())
     }
 
     fn run(server: Server) -> Self {

@@ -162,7 +162,7 @@ pub(super) fn open(fallback: &HttpFallback, record: &Record, place: Place, wish:
     if matches!(wish.protocol.as_deref(), Some("4" | "5")) {
         record.line.announce_close();
     }
-    let app = Arc::clone(place.app());
+    let app = place.app();
     let (session, connection) = Session::open(
         place,
         SocketId::from_random(rand::random()),
