@@ -20,6 +20,10 @@ fn main() -> ExitCode {
         "publish_to_100" => publish(100, 1, 20),
         "publish_to_1000" => publish(1_000, 1, 5),
         "burst_of_8_to_100" => publish(100, 8, 10),
+        "publish_to_64_channels" => {
+            let audience = Audience::new(64, 4);
+            run(5, || audience.publish_to_each());
+        }
         _ => return ExitCode::from(2),
     }
     ExitCode::SUCCESS
