@@ -1029,7 +1029,7 @@ async fn migrate_seals_what_was_stored_without_a_master_key() {
 
 /// A back end that tells the bodies it is sent, and answers them with `status`;
 /// with none it says nothing.
-async fn back_end(listener: TcpListener, status: Option<u16>, bodies: mpsc::Sender<String>) {
+async fn back_end(listener: Arc<TcpListener>, status: Option<u16>, bodies: mpsc::Sender<String>) {
     loop {
         let (mut stream, _) = listener.accept().await.unwrap();
         let bodies = bodies.clone();
@@ -1060,10 +1060,11 @@ async fn back_end(listener: TcpListener, status: Option<u16>, bodies: mpsc::Send
 #[tokio::test]
 async fn a_killed_server_loses_no_webhook_that_it_had_accepted() {
     let file = with_database();
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = silent.local_addr().unwrap();
+    // One port all the time: another test might take it in between.
+    let port = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let address = port.local_addr().unwrap();
     let (sender, mut bodies) = mpsc::channel(16);
-    let silent = tokio::spawn(back_end(silent, None, sender.clone()));
+    let silent = tokio::spawn(back_end(Arc::clone(&port), None, sender.clone()));
     let hook = json!([{"url": format!("http://{address}/"), "events": ["channel_occupied"]}]);
     let create = [
         "create",
@@ -1089,8 +1090,7 @@ async fn a_killed_server_loses_no_webhook_that_it_had_accepted() {
     subscriber.kill().await.unwrap();
     silent.abort();
     assert!(silent.await.unwrap_err().is_cancelled());
-    let alive = TcpListener::bind(address).await.unwrap();
-    tokio::spawn(back_end(alive, Some(200), sender));
+    tokio::spawn(back_end(port, Some(200), sender));
     let _server = Server::with(&["--config", file.path()]).await;
 
     assert_eq!(
