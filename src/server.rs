@@ -13,9 +13,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{Api, Health, Ops};
 use crate::apps::{AppStore, ConfigFileApps};
-use crate::config::{AppConfig, Config};
-use crate::engine::MemoryEngine;
+use crate::config::{AppConfig, Config, EngineConfig, RedisDeployment};
+use crate::engine::{Deployment, MemoryEngine, RedisEngine, RedisSettings, RedisTask};
 use crate::http::{Answer, Handler, Peer, text_answer};
+use crate::hub::engine::Engine;
 use crate::hub::{Hub, Timeouts};
 use crate::transport::{
     CertificateFiles, Certificates, Listener, ListenerSettings, WebSocketSettings, WebSockets,
@@ -38,6 +39,8 @@ const FEW_CONNECTIONS: usize = 10_000;
 #[derive(Debug)]
 pub struct Server {
     hub: Arc<Hub>,
+    /// What connects this node with others, if there may be any.
+    engine_task: Option<RedisTask>,
     port: Arc<ClientPort>,
     ops: Arc<Ops>,
     listener: Listener,
@@ -92,8 +95,9 @@ impl Server {
             authorization: config.connection.authorization_timeout,
             stalled_write: config.connection.stalled_write,
         };
+        let (engine, engine_task) = engine(&config.engine)?;
         let hub = Arc::new(Hub::new(
-            Arc::new(MemoryEngine::new()),
+            engine,
             timeouts,
             max_connections(config.server.max_connections),
             tasks.clone(),
@@ -122,6 +126,7 @@ impl Server {
             certificates,
             shutdown_grace: config.server.shutdown_grace,
             sweep_interval: sweep_interval(timeouts),
+            engine_task,
             hub,
             tasks,
         })
@@ -166,6 +171,12 @@ impl Server {
             end.clone(),
             background.clone(),
         ));
+        let leave = CancellationToken::new();
+        let engine = TaskTracker::new();
+        if let Some(task) = self.engine_task {
+            engine.spawn(task.run(Arc::clone(&self.hub), leave.clone()));
+        }
+        engine.close();
         self.listener
             .run(self.port, stop.clone(), finish.clone(), self.tasks.clone())
             .await;
@@ -188,6 +199,9 @@ impl Server {
                 "stopped before everything had ended"
             );
         }
+        // Nobody is here any more, which the other nodes are to know.
+        leave.cancel();
+        engine.wait().await;
         end.cancel();
         background.close();
         background.wait().await;
@@ -205,6 +219,29 @@ fn open(
     Listener::bind(address, certificates, settings).with_context(|| {
         format!("cannot listen on {address}; is the port taken? Set {key} to another one")
     })
+}
+
+/// The engine of the configuration, and the task that it needs.
+fn engine(config: &EngineConfig) -> anyhow::Result<(Arc<dyn Engine>, Option<RedisTask>)> {
+    let Some(address) = config.url.as_ref().and_then(|url| url.parse()) else {
+        return Ok((Arc::new(MemoryEngine::new()), None));
+    };
+    let settings = RedisSettings {
+        deployment: match address.deployment {
+            RedisDeployment::Single => Deployment::Single,
+            RedisDeployment::Sentinel(master) => Deployment::Sentinel { master },
+            RedisDeployment::Cluster => Deployment::Cluster,
+        },
+        hosts: address.hosts,
+        is_tls: address.is_tls,
+        username: address.username,
+        password: address.password,
+        database: address.database,
+        prefix: config.prefix.clone(),
+        node_timeout: config.node_timeout,
+    };
+    let (engine, task) = RedisEngine::new(settings).context("engine.url cannot be used")?;
+    Ok((Arc::new(engine), Some(task)))
 }
 
 /// How many connections this process can have, and what was asked for at most.

@@ -182,6 +182,13 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
         "connection.request_header_timeout",
         Form::Number,
     ),
+    ("FANFARE_ENGINE_URL", "engine.url", Form::Text),
+    ("FANFARE_ENGINE_PREFIX", "engine.prefix", Form::Text),
+    (
+        "FANFARE_ENGINE_NODE_TIMEOUT",
+        "engine.node_timeout",
+        Form::Number,
+    ),
     ("FANFARE_LOG_LEVEL", "log.level", Form::Text),
     ("FANFARE_LOG_FORMAT", "log.format", Form::Text),
 ];

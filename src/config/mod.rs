@@ -7,6 +7,7 @@
 
 mod app;
 mod connection;
+mod engine;
 mod environment;
 mod error;
 mod log;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::app::{AppConfig, KeyConfig, Secret};
 pub use self::connection::ConnectionConfig;
+pub use self::engine::{EngineConfig, RedisAddress, RedisDeployment, RedisUrl};
 use self::environment::Environment;
 pub use self::environment::{Effect, FOREIGN_NAMES, ForeignName, Form, OWN_NAMES, Used};
 pub use self::error::ConfigError;
@@ -36,6 +38,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// Patience and bounds for one client.
     pub connection: ConnectionConfig,
+    /// How the nodes of one deployment find one another.
+    pub engine: EngineConfig,
     /// What is logged, and how.
     pub log: LogConfig,
     /// The tenants.
@@ -136,6 +140,7 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         self.server.check()?;
         self.connection.check()?;
+        self.engine.check()?;
         self.log.check()?;
         let mut ids = HashSet::new();
         let mut keys = HashSet::new();

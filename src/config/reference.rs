@@ -38,6 +38,7 @@ fn with_every_key() -> Config {
         cert: "cert.pem".into(),
         key: "key.pem".into(),
     });
+    config.engine.url = Some("redis://127.0.0.1".into());
     let mut app = AppConfig::new("id", "key", "secret");
     app.keys = app.pairs();
     app.limits.connections = Some(1);

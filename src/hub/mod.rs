@@ -10,6 +10,7 @@ mod app;
 mod channel;
 mod connection;
 mod drain;
+mod elsewhere;
 pub mod engine;
 mod events;
 mod lane;
@@ -138,6 +139,22 @@ impl Hub {
             .entry(app.id.clone())
             .or_insert_with(|| Arc::new(AppHub::new(Arc::clone(app), Arc::clone(&self.core))));
         Arc::clone(entry)
+    }
+
+    /// The part of the hub that belongs to the app with this id, if that was
+    /// used since the start.
+    #[must_use]
+    pub fn known_app(&self, app: &str) -> Option<Arc<AppHub>> {
+        self.apps
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(app)
+            .cloned()
+    }
+
+    /// Reports a first or a last that an engine has found out.
+    pub fn report(&self, app: &AppId, scope: Scope, kind: HubEventKind) {
+        self.core.events.emit_scoped(app, scope, || kind);
     }
 
     /// All apps that were used since the start.
