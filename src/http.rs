@@ -1,22 +1,91 @@
 //! What the ports have in common: who asks, and how an answer is made.
 
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{self, HeaderValue};
 use hyper::{Request, Response, StatusCode};
+use tokio_util::sync::CancellationToken;
 
 /// The answer to a request.
-pub type Answer = Response<Full<Bytes>>;
+pub type Answer = Response<AnswerBody>;
+
+/// The body of an answer.
+pub enum AnswerBody {
+    /// Known as a whole.
+    Whole(Full<Bytes>),
+    /// Made while it is sent. An error ends the connection in the middle of the
+    /// body, so that the client cannot take it for the whole.
+    Stream(Pin<Box<dyn Body<Data = Bytes, Error = io::Error> + Send>>),
+}
+
+impl Default for AnswerBody {
+    fn default() -> Self {
+        Self::Whole(Full::default())
+    }
+}
+
+impl fmt::Debug for AnswerBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(whole) => whole.fmt(f),
+            Self::Stream(_) => f.write_str("Stream(..)"),
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match self.get_mut() {
+            Self::Whole(whole) => Pin::new(whole)
+                .poll_frame(context)
+                .map_err(|never| match never {}),
+            Self::Stream(stream) => stream.as_mut().poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(whole) => whole.is_end_stream(),
+            Self::Stream(stream) => stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(whole) => whole.size_hint(),
+            Self::Stream(stream) => stream.size_hint(),
+        }
+    }
+}
 
 /// Where a request came from, as far as it can be believed.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
     /// Whether the client's own connection is encrypted.
     pub is_secure: bool,
+    /// The client's own address.
+    pub address: IpAddr,
 }
+
+/// Ends the connection that a request came on, at once and whatever waits to be
+/// written. Stands in the extensions of the request: for answers without end
+/// whose reader does not read.
+#[derive(Clone, Debug, Default)]
+pub struct Cut(pub CancellationToken);
 
 /// Gives the answer to every request of a port.
 pub trait Handler: Send + Sync + 'static {
@@ -44,7 +113,7 @@ pub fn text_answer(status: StatusCode, text: impl Into<Bytes>) -> Answer {
 /// An answer of any type.
 #[must_use]
 pub fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(body));
+    let mut answer = Response::new(AnswerBody::Whole(Full::new(body)));
     *answer.status_mut() = status;
     answer
         .headers_mut()

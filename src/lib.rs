@@ -7,5 +7,8 @@ pub mod config;
 pub mod engine;
 pub mod http;
 pub mod hub;
+pub mod limits;
 pub mod server;
+pub mod store;
 pub mod transport;
+pub mod webhook;

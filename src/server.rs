@@ -1,26 +1,32 @@
 //! Puts the server together, runs it and stops it. The only place that constructs.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use anyhow::Context;
+use anyhow::Context as _;
+use fanfare_protocol::AppKey;
 use fastwebsockets::upgrade::is_upgrade_request;
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{Api, Health, Ops};
+use crate::api::{Api, Health, Ops, SignedPath, TestLog, statistics};
 use crate::apps::{AppStore, ConfigFileApps};
-use crate::config::{AppConfig, Config, EngineConfig, RedisDeployment};
+use crate::config::{AppConfig, Config, EngineConfig, RedisDeployment, TlsConfig, WebhooksConfig};
 use crate::engine::{Deployment, MemoryEngine, RedisEngine, RedisSettings, RedisTask};
 use crate::http::{Answer, Handler, Peer, text_answer};
 use crate::hub::engine::Engine;
 use crate::hub::{Hub, Timeouts};
+use crate::limits::{Addresses, Meters, NodeLimits};
+use crate::store::{Change, Database, Journal, Replica};
 use crate::transport::{
-    CertificateFiles, Certificates, Listener, ListenerSettings, WebSocketSettings, WebSockets,
+    CertificateFiles, Certificates, HttpFallback, HttpFallbackSettings, Listener, ListenerSettings,
+    WebSocketSettings, WebSockets,
 };
+use crate::webhook::{WebhookSettings, Webhooks};
 
 /// The longest time between two rounds over all connections.
 const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -44,31 +50,47 @@ pub struct Server {
     port: Arc<ClientPort>,
     ops: Arc<Ops>,
     listener: Listener,
+    tls_listener: Option<Listener>,
     ops_listener: Listener,
     address: SocketAddr,
+    tls_address: Option<SocketAddr>,
     metrics_address: SocketAddr,
     certificates: Option<Arc<Certificates>>,
+    meters: Arc<Meters>,
+    /// Absent: no app has any, and the hub need not tell what happens.
+    webhooks: Option<Webhooks>,
+    /// Absent: the apps of the configuration are all there are.
+    replica: Option<Arc<Replica>>,
     shutdown_grace: Duration,
     sweep_interval: Duration,
     tasks: TaskTracker,
 }
 
 impl Server {
-    /// Opens the ports and constructs everything. Must be called on a runtime.
+    /// Opens the ports and constructs everything.
     ///
     /// # Errors
-    /// An address is taken, or a certificate cannot be read.
-    pub fn bind(config: &Config) -> anyhow::Result<Self> {
+    /// An address is taken, a certificate cannot be read, or the database cannot
+    /// be used.
+    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+        Self::construct(config, None).await
+    }
+
+    /// As [`Self::bind`], with a log of what happens that anybody may read: for
+    /// the tests of applications.
+    ///
+    /// # Errors
+    /// As for [`Self::bind`].
+    pub async fn bind_for_tests(config: &Config) -> anyhow::Result<Self> {
+        Self::construct(config, Some(Arc::default())).await
+    }
+
+    async fn construct(config: &Config, test_log: Option<Arc<TestLog>>) -> anyhow::Result<Self> {
         let certificates = config
             .server
             .tls
             .as_ref()
-            .map(|files| {
-                Certificates::load(CertificateFiles {
-                    cert: files.cert.clone(),
-                    key: files.key.clone(),
-                })
-            })
+            .map(|tls| Certificates::load(certificate_files(tls)))
             .transpose()?
             .map(Arc::new);
         let settings = ListenerSettings {
@@ -76,17 +98,34 @@ impl Server {
             trusted_proxies: config.server.trusted_proxies.clone(),
         };
         let address = SocketAddr::new(config.server.host, config.server.port);
-        let listener = open(
-            address,
-            certificates.clone(),
-            settings.clone(),
-            "server.port",
-        )?;
+        let tls_port = config.server.tls.as_ref().and_then(|tls| tls.port);
+        let on_server_port = certificates.clone().filter(|_| tls_port.is_none());
+        let listener = open(address, on_server_port, settings.clone(), "server.port")?;
+        let tls_listener = tls_port
+            .map(|port| {
+                let address = SocketAddr::new(config.server.host, port);
+                let certificates = certificates.clone();
+                open(address, certificates, settings.clone(), "server.tls.port")
+            })
+            .transpose()?;
         let ops_address = SocketAddr::new(config.server.metrics_host, config.server.metrics_port);
         let ops_listener = open(ops_address, None, settings, "server.metrics_port")?;
 
-        let apps = config.apps.iter().map(AppConfig::to_app).collect();
-        let apps: Arc<dyn AppStore> = Arc::new(ConfigFileApps::new(apps));
+        let fixed = config.apps.iter().map(AppConfig::to_app).collect();
+        let fixed = ConfigFileApps::new(fixed);
+        let (mut replica, mut journal) = (None, None);
+        let apps: Arc<dyn AppStore> = match Database::connect(&config.store).await? {
+            None => Arc::new(fixed),
+            Some(database) => {
+                if !database.is_read_only() {
+                    database.migrate().await?;
+                    journal = Some(Journal::new(database.clone()));
+                }
+                let loaded = Arc::new(Replica::load(database, fixed).await?);
+                replica = Some(Arc::clone(&loaded));
+                loaded
+            }
+        };
 
         let tasks = TaskTracker::new();
         let timeouts = Timeouts {
@@ -102,26 +141,79 @@ impl Server {
             max_connections(config.server.max_connections),
             tasks.clone(),
         ));
-        let sockets = WebSockets::new(
+        let has_webhooks =
+            replica.is_some() || config.apps.iter().any(|app| !app.webhooks.is_empty());
+        let webhooks = has_webhooks
+            .then(|| {
+                Webhooks::new(
+                    &hub,
+                    Arc::clone(&apps),
+                    journal,
+                    webhook_settings(&config.webhooks),
+                )
+            })
+            .transpose()?;
+        let meters = Arc::new(Meters::new(webhooks.as_ref().map(Webhooks::figures)));
+        let addresses = Arc::new(Addresses::new(
+            config.connection.attempts_per_minute,
+            config.connection.failures_per_minute,
+        ));
+        let sockets = Arc::new(WebSockets::new(
             Arc::clone(&hub),
             Arc::clone(&apps),
             WebSocketSettings {
                 activity_timeout: config.connection.activity_timeout,
                 max_message_bytes: config.connection.max_message_bytes,
                 outbox_bytes: config.connection.outbox_bytes,
+                raw_key: config.raw_ws.key.as_deref().map(AppKey::new),
+                addresses: Arc::clone(&addresses),
             },
             tasks.clone(),
-        );
+        ));
+        let http_fallback = config.http_fallback.enabled.then(|| {
+            Arc::new(HttpFallback::new(
+                Arc::clone(&hub),
+                Arc::clone(&sockets),
+                http_fallback_settings(config),
+                tasks.clone(),
+            ))
+        });
+        let listener_address = listener.address()?;
+        let soketi_port = config
+            .server
+            .soketi_metrics
+            .then(|| listener_address.port());
         Ok(Self {
             port: Arc::new(ClientPort {
-                api: Api::new(Arc::clone(&hub), apps),
+                api: Api::new(
+                    Arc::clone(&hub),
+                    apps,
+                    NodeLimits {
+                        meters: Arc::clone(&meters),
+                        addresses,
+                    },
+                    test_log.clone(),
+                ),
+                test_log,
                 health: Health::new(Arc::clone(&hub)),
-                sockets: Arc::new(sockets),
+                sockets,
+                http_fallback,
+                path_prefix: config.server.path_prefix.clone(),
             }),
-            ops: Arc::new(Ops::new(Arc::clone(&hub))),
-            address: listener.address()?,
+            ops: Arc::new(Ops::new(
+                Arc::clone(&hub),
+                webhooks.as_ref().map(Webhooks::figures),
+                replica.clone(),
+                soketi_port,
+            )),
+            webhooks,
+            meters,
+            replica,
+            address: listener_address,
             metrics_address: ops_listener.address()?,
+            tls_address: tls_listener.as_ref().map(Listener::address).transpose()?,
             listener,
+            tls_listener,
             ops_listener,
             certificates,
             shutdown_grace: config.server.shutdown_grace,
@@ -136,6 +228,12 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where they connect with TLS, if that is a port of its own.
+    #[must_use]
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_address
     }
 
     /// Where metrics and health are.
@@ -160,11 +258,17 @@ impl Server {
         let finish = CancellationToken::new();
         let end = CancellationToken::new();
         let background = TaskTracker::new();
+        background.spawn(measure(self.meters, Arc::clone(&self.hub), end.clone()));
         background.spawn(sweep(
             Arc::clone(&self.hub),
             self.sweep_interval,
             end.clone(),
         ));
+        if let Some(log) = &self.port.test_log {
+            let following = Arc::clone(log).follow(self.hub.events());
+            let end = end.clone();
+            background.spawn(async move { end.run_until_cancelled(following).await });
+        }
         background.spawn(self.ops_listener.run(
             self.ops,
             end.clone(),
@@ -177,9 +281,22 @@ impl Server {
             engine.spawn(task.run(Arc::clone(&self.hub), leave.clone()));
         }
         engine.close();
-        self.listener
-            .run(self.port, stop.clone(), finish.clone(), self.tasks.clone())
-            .await;
+        let webhooks = self.webhooks.map(Webhooks::start);
+        if let Some(replica) = self.replica {
+            background.spawn(follow(replica, Arc::clone(&self.hub), end.clone()));
+        }
+        let on_tls = self.tls_listener.map(|listener| {
+            let port = Arc::clone(&self.port);
+            listener.run(port, stop.clone(), finish.clone(), self.tasks.clone())
+        });
+        let on_server_port =
+            self.listener
+                .run(self.port, stop.clone(), finish.clone(), self.tasks.clone());
+        tokio::join!(on_server_port, async {
+            if let Some(on_tls) = on_tls {
+                on_tls.await;
+            }
+        });
 
         let connections = self.hub.node().connections();
         tracing::info!(
@@ -202,11 +319,30 @@ impl Server {
         // Nobody is here any more, which the other nodes are to know.
         leave.cancel();
         engine.wait().await;
+        if let Some(webhooks) = webhooks {
+            // The last clients are gone, which is the last that back ends hear.
+            let outcome = tokio::time::timeout(LAST_WORDS, webhooks.finish()).await;
+            if outcome.is_err() {
+                tracing::warn!("stopped before all webhooks were sent");
+            }
+        }
         end.cancel();
         background.close();
         background.wait().await;
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+fn webhook_settings(config: &WebhooksConfig) -> WebhookSettings {
+    WebhookSettings {
+        deny_private_targets: config.deny_private_targets,
+        hold_back: config.hold_back,
+        batch_window: config.batch_window,
+        connect_timeout: config.connect_timeout,
+        timeout: config.timeout,
+        first_retry: config.first_retry,
+        retry_for: config.retry_for,
     }
 }
 
@@ -216,8 +352,15 @@ fn open(
     settings: ListenerSettings,
     key: &str,
 ) -> anyhow::Result<Listener> {
-    Listener::bind(address, certificates, settings).with_context(|| {
-        format!("cannot listen on {address}; is the port taken? Set {key} to another one")
+    Listener::bind(address, certificates, settings).map_err(|error| {
+        let advice = if error.kind() == io::ErrorKind::PermissionDenied {
+            "ports below 1024 need the capability CAP_NET_BIND_SERVICE or a lower net.ipv4.ip_unprivileged_port_start."
+        } else {
+            "is the port taken?"
+        };
+        anyhow::Error::new(error).context(format!(
+            "cannot listen on {address}; {advice} Set {key} to another one"
+        ))
     })
 }
 
@@ -242,6 +385,18 @@ fn engine(config: &EngineConfig) -> anyhow::Result<(Arc<dyn Engine>, Option<Redi
     };
     let (engine, task) = RedisEngine::new(settings).context("engine.url cannot be used")?;
     Ok((Arc::new(engine), Some(task)))
+}
+
+fn certificate_files(tls: &TlsConfig) -> Vec<CertificateFiles> {
+    let first = (&tls.cert, &tls.key);
+    let also = tls.also.iter().map(|more| (&more.cert, &more.key));
+    std::iter::once(first)
+        .chain(also)
+        .map(|(cert, key)| CertificateFiles {
+            cert: cert.clone(),
+            key: key.clone(),
+        })
+        .collect()
 }
 
 /// How many connections this process can have, and what was asked for at most.
@@ -276,6 +431,21 @@ fn max_connections(wanted: Option<usize>) -> usize {
     }
 }
 
+fn http_fallback_settings(config: &Config) -> HttpFallbackSettings {
+    let fallback = &config.http_fallback;
+    HttpFallbackSettings {
+        path: fallback.path.clone(),
+        activity_timeout: config.connection.activity_timeout,
+        max_message_bytes: config.connection.max_message_bytes,
+        outbox_bytes: config.connection.outbox_bytes,
+        heartbeat: fallback.heartbeat,
+        answer_wait: fallback.answer_wait,
+        session_grace: fallback.session_grace,
+        reopen_wait: fallback.reopen_wait,
+        sockjs_scripts: fallback.sockjs_scripts.clone(),
+    }
+}
+
 fn sweep_interval(timeouts: Timeouts) -> Duration {
     let shortest = timeouts
         .ping_after
@@ -283,6 +453,24 @@ fn sweep_interval(timeouts: Timeouts) -> Duration {
         .min(timeouts.authorization)
         .min(timeouts.stalled_write);
     (shortest / 4).clamp(Duration::from_millis(1), MAX_SWEEP_INTERVAL)
+}
+
+/// Looks at the quotas of all apps once a second.
+async fn measure(meters: Arc<Meters>, hub: Arc<Hub>, end: CancellationToken) {
+    let mut rounds = tokio::time::interval(Duration::from_secs(1));
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while end.run_until_cancelled(rounds.tick()).await.is_some() {
+        meters.sweep(&hub, SystemTime::now());
+    }
+}
+
+/// Carries changes of the database over to connections that exist.
+async fn follow(replica: Arc<Replica>, hub: Arc<Hub>, end: CancellationToken) {
+    let tell = |change| match change {
+        Change::Updated(app) => hub.update(app),
+        Change::Deleted(id) => hub.remove(&id),
+    };
+    replica.follow(end, tell).await;
 }
 
 async fn sweep(hub: Arc<Hub>, interval: Duration, end: CancellationToken) {
@@ -297,24 +485,71 @@ async fn sweep(hub: Arc<Hub>, interval: Duration, end: CancellationToken) {
 #[derive(Debug)]
 struct ClientPort {
     api: Api,
+    test_log: Option<Arc<TestLog>>,
     health: Health,
     sockets: Arc<WebSockets>,
+    http_fallback: Option<Arc<HttpFallback>>,
+    path_prefix: String,
+}
+
+impl ClientPort {
+    /// Takes the prefix away, so that nobody further in has to know of it; the
+    /// path that was signed is kept with the request. False when the request has
+    /// another prefix.
+    fn strip_prefix(&self, request: &mut Request<Incoming>) -> bool {
+        if self.path_prefix.is_empty() {
+            return true;
+        }
+        let uri = request.uri();
+        let signed = SignedPath(uri.path().to_owned());
+        let stripped = uri
+            .path_and_query()
+            .and_then(|target| target.as_str().strip_prefix(&self.path_prefix))
+            .map(|rest| if rest.is_empty() { "/" } else { rest })
+            .filter(|rest| rest.starts_with(['/', '?']))
+            .and_then(|rest| rest.parse().ok());
+        let Some(stripped) = stripped else {
+            return false;
+        };
+        *request.uri_mut() = stripped;
+        request.extensions_mut().insert(signed);
+        true
+    }
 }
 
 impl Handler for ClientPort {
-    async fn handle(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Answer {
+    async fn handle(self: Arc<Self>, mut request: Request<Incoming>, peer: Peer) -> Answer {
+        if !self.strip_prefix(&mut request) {
+            // Probes know nothing of prefixes.
+            let path = request.uri().path();
+            return self.health.answer(path).unwrap_or_else(not_found);
+        }
         if is_upgrade_request(&request) {
             return self.sockets.upgrade(request, peer);
         }
         let path = request.uri().path();
         if Api::owns(path) {
-            return self.api.handle(request).await;
+            return self.api.handle(request, peer).await;
         }
-        self.health.answer(path).unwrap_or_else(|| {
-            text_answer(
-                StatusCode::NOT_FOUND,
-                "Path not found: WebSockets connect to /app/KEY, the HTTP API is under /apps/ID\n",
-            )
-        })
+        if let Some(fallback) = &self.http_fallback
+            && fallback.owns(path)
+        {
+            return fallback.handle(request, peer).await;
+        }
+        if let Some(log) = self.test_log.as_ref().filter(|_| TestLog::owns(path)) {
+            return log
+                .answer(request.method(), path, request.uri().query())
+                .await;
+        }
+        statistics::answer(request.method(), path)
+            .or_else(|| self.health.answer(path))
+            .unwrap_or_else(not_found)
     }
+}
+
+fn not_found() -> Answer {
+    text_answer(
+        StatusCode::NOT_FOUND,
+        "Path not found: WebSockets connect to /app/KEY, the HTTP API is under /apps/ID\n",
+    )
 }

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpListener;
 use tokio::process::{Child, ChildStderr, Command};
+use tokio::sync::mpsc;
 
 /// How long a test waits for anything before it fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -173,7 +175,7 @@ async fn a_bad_configuration_exits_with_2_and_names_what_is_wrong() {
             "",
             Some(("FANFARE_SERVER_PROT", "1")),
             &[],
-            "fanfare: unknown variable FANFARE_SERVER_PROT; did you mean FANFARE_SERVER_PORT?",
+            "fanfare: unknown variable FANFARE_SERVER_PROT; did you mean FANFARE_SERVER_PORT or FANFARE_SERVER_PATH_PREFIX?",
         ),
         (
             "",
@@ -249,6 +251,9 @@ async fn every_command_shows_examples_in_its_help() {
         "subscribe",
         "channels",
         "healthcheck",
+        "app",
+        "migrate",
+        "webhooks",
     ] {
         let help = output(&mut fanfare(&[command, "--help"])).await;
 
@@ -284,7 +289,7 @@ async fn check_config_prints_what_counts_and_masks_secrets() {
     assert_eq!(config["apps"][0]["secret"].as_str(), Some(".."));
     for line in [
         "#   SOKETI_PORT is ignored: FANFARE_SERVER_PORT sets server.port\n",
-        "#   SOKETI_QUEUE_DRIVER is ignored: it has no counterpart here\n",
+        "#   SOKETI_QUEUE_DRIVER is ignored: nothing has to be set: this is done in the server's memory\n",
         "#   PUSHER_APP_SECRET sets app.secret\n",
     ] {
         assert!(printed.contains(line), "{printed}");
@@ -546,4 +551,479 @@ async fn a_subscriber_comes_back_when_its_server_does() {
         .await
         .unwrap();
     assert!(text(&received.stdout).ends_with(" a b c\n"));
+}
+
+/// A configuration file with a database of its own beside it.
+fn with_database() -> ConfigFile {
+    let file = ConfigFile::new("");
+    let database = file.path.with_file_name("fanfare.db");
+    let content = format!("[store]\nurl = \"sqlite://{}\"\n", database.display());
+    std::fs::write(&file.path, content).unwrap();
+    file
+}
+
+/// `fanfare app …`, which must succeed; returns what it prints.
+async fn app(file: &ConfigFile, arguments: &[&str]) -> String {
+    let arguments = [&["app", "--config", file.path()], arguments].concat();
+    let output = output(&mut fanfare(&arguments)).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout).to_owned()
+}
+
+#[tokio::test]
+async fn an_app_is_created_with_lines_for_both_ends_and_its_secret_is_shown_once() {
+    let file = with_database();
+
+    let lines = app(
+        &file,
+        &["create", "--client-events", "--max-connections", "5"],
+    )
+    .await;
+
+    let value = |name: &str| {
+        let start = format!("{name}=");
+        let line = lines.lines().find_map(|line| line.strip_prefix(&start));
+        line.unwrap_or_else(|| panic!("no {name} in {lines}"))
+            .to_owned()
+    };
+    let (id, key) = (value("PUSHER_APP_ID"), value("PUSHER_APP_KEY"));
+    let secret = value("PUSHER_APP_SECRET");
+    assert!(id.bytes().all(|byte| byte.is_ascii_digit()), "{id}");
+    assert_eq!(value("VITE_PUSHER_APP_KEY"), key);
+    let shown: Value = serde_json::from_str(&app(&file, &["show", &id, "--json"]).await).unwrap();
+    assert_eq!(shown["keys"], json!([{"key": key, "secret": ".."}]));
+    assert_eq!(shown["limits"]["connections"], 5);
+    assert_eq!(shown["client_events"], true);
+    for command in [&["show", id.as_str()][..], &["list"], &["list", "--json"]] {
+        let printed = app(&file, command).await;
+        assert!(printed.contains(&id) && printed.contains(&key), "{printed}");
+        assert!(!printed.contains(&secret), "{printed}");
+    }
+}
+
+#[tokio::test]
+async fn changes_of_the_command_line_reach_a_server_that_runs() {
+    let file = with_database();
+    app(&file, &["create", "--id", "1", "--key", "my-key"]).await;
+    let server = Server::with(&["--config", file.path()]).await;
+    let url = server.url();
+    let subscribe = async |key: &str| {
+        let mut command = fanfare(&["subscribe", "news", "--url", &url, "--key", key]);
+        let mut child = command
+            .args(["--app-id", "1", "--secret", "unused"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        (child, lines)
+    };
+    let (mut child, mut lines) = subscribe("my-key").await;
+    line_with(&mut lines, "news").await;
+
+    let pair: Value =
+        serde_json::from_str(&app(&file, &["rotate-key", "1", "--json"]).await).unwrap();
+    let (_second, mut second_lines) = subscribe(pair["key"].as_str().unwrap()).await;
+    line_with(&mut second_lines, "news").await;
+    app(&file, &["remove-key", "1", "my-key"]).await;
+    app(
+        &file,
+        &["update", "1", "--watchlist", "--client-events=false"],
+    )
+    .await;
+    app(&file, &["disable", "1"]).await;
+
+    line_with(&mut lines, "4003").await;
+    child.kill().await.unwrap();
+    let listed = app(&file, &["list"]).await;
+    assert!(listed.contains("disabled"), "{listed}");
+    app(&file, &["enable", "1"]).await;
+    app(&file, &["delete", "1"]).await;
+    assert_eq!(app(&file, &["list", "--json"]).await.trim(), "[]");
+}
+
+#[tokio::test]
+async fn commands_about_apps_say_what_is_wrong() {
+    let file = with_database();
+    app(&file, &["create", "--id", "1"]).await;
+    for (arguments, expected) in [
+        (
+            &["create", "--id", "1"][..],
+            "an app with the id 1 exists already",
+        ),
+        (&["create", "--id", "a/b"], "app.id = \"a/b\" is not valid"),
+        (&["show", "2"], "there is no app with the id 2"),
+        (&["disable", "2"], "there is no app with the id 2"),
+        (&["remove-key", "1", "k"], "there is no key k of the app 1"),
+        (
+            &["update", "1", "--webhooks", "x"],
+            "--webhooks is not a list of webhooks",
+        ),
+        (
+            &[
+                "update",
+                "1",
+                "--webhooks",
+                r#"[{"url": "x", "events": ["cache_miss"]}]"#,
+            ],
+            "app.webhooks[0].url = \"x\" is not valid",
+        ),
+    ] {
+        let arguments = [&["app", "--config", file.path()], arguments].concat();
+        let output = output(&mut fanfare(&arguments)).await;
+        let told = text(&output.stderr);
+        assert!(!output.status.success(), "{arguments:?}");
+        assert!(told.contains(expected), "{arguments:?}: {told}");
+    }
+    let without = output(&mut fanfare(&["app", "list"])).await;
+    assert_eq!(without.status.code(), Some(1));
+    assert!(text(&without.stderr).contains("set store.url"));
+}
+
+#[tokio::test]
+async fn migrate_seals_what_was_stored_without_a_master_key() {
+    let file = with_database();
+    app(&file, &["create", "--id", "1"]).await;
+    let key = "00".repeat(32);
+
+    let mut command = fanfare(&["migrate", "--config", file.path()]);
+    let migrated = output(command.env("FANFARE_STORE_MASTER_KEY", &key)).await;
+
+    assert!(migrated.status.success());
+    assert!(text(&migrated.stderr).contains("1 secrets were sealed anew"));
+    let mut command = fanfare(&["app", "--config", file.path(), "show", "1"]);
+    let without_key = output(&mut command).await;
+    assert_eq!(without_key.status.code(), Some(1));
+    assert!(text(&without_key.stderr).contains("is sealed with the master key"));
+    let mut command = fanfare(&["app", "--config", file.path(), "show", "1"]);
+    let with_key = output(command.env("FANFARE_STORE_MASTER_KEY", &key)).await;
+    assert!(with_key.status.success());
+}
+
+/// A back end that tells the bodies it is sent, and answers them with `status`;
+/// with none it says nothing.
+async fn back_end(listener: TcpListener, status: Option<u16>, bodies: mpsc::Sender<String>) {
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let bodies = bodies.clone();
+        tokio::spawn(async move {
+            let mut received = Vec::new();
+            while stream.read_buf(&mut received).await.unwrap_or(0) > 0 {
+                let request = String::from_utf8_lossy(&received).into_owned();
+                let Some((head, body)) = request.split_once("\r\n\r\n") else {
+                    continue;
+                };
+                let length = head
+                    .lines()
+                    .find_map(|line| line.strip_prefix("Content-Length: "));
+                if length.is_none_or(|length| body.len() < length.parse().unwrap()) {
+                    continue;
+                }
+                bodies.send(body.to_owned()).await.unwrap();
+                received.clear();
+                if let Some(status) = status {
+                    let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_killed_server_loses_no_webhook_that_it_had_accepted() {
+    let file = with_database();
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let (sender, mut bodies) = mpsc::channel(16);
+    let silent = tokio::spawn(back_end(silent, None, sender.clone()));
+    let hook = json!([{"url": format!("http://{address}/"), "events": ["channel_occupied"]}]);
+    let create = [
+        "create",
+        "--id",
+        "1",
+        "--key",
+        "k",
+        "--webhooks",
+        &hook.to_string(),
+    ];
+    app(&file, &create).await;
+    let mut server = Server::with(&["--config", file.path()]).await;
+    let url = server.url();
+    let mut subscriber = fanfare(&["subscribe", "news", "--url", &url, "--app-id", "1"])
+        .args(["--key", "k", "--secret", "unused"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let sent = soon("the webhook", bodies.recv()).await.unwrap();
+
+    server.child.kill().await.unwrap();
+    subscriber.kill().await.unwrap();
+    silent.abort();
+    assert!(silent.await.unwrap_err().is_cancelled());
+    let alive = TcpListener::bind(address).await.unwrap();
+    tokio::spawn(back_end(alive, Some(200), sender));
+    let _server = Server::with(&["--config", file.path()]).await;
+
+    assert_eq!(
+        soon("the webhook again", bodies.recv()).await.unwrap(),
+        sent
+    );
+    let webhooks = async |arguments: &[&str]| {
+        let arguments = [&["webhooks", "--config", file.path()], arguments].concat();
+        let output = output(&mut fanfare(&arguments)).await;
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout).trim().to_owned()
+    };
+    let delivered = soon(
+        "the log",
+        Box::pin(async {
+            loop {
+                let log = webhooks(&["list", "--app", "1", "--state", "delivered", "--json"]).await;
+                let log: Value = serde_json::from_str(&log).unwrap();
+                if log[0].is_object() {
+                    return log[0].clone();
+                }
+            }
+        }),
+    )
+    .await;
+    assert_eq!(delivered["body"], sent.as_str());
+    assert_eq!(delivered["status"], 200);
+    assert_eq!(delivered["attempts"], 1);
+
+    // By hand it goes out once more, with a time that SDKs accept.
+    let id = delivered["id"].as_str().unwrap();
+    assert_eq!(webhooks(&["show", id]).await, sent);
+    webhooks(&["redeliver", id]).await;
+    let again = soon("the redelivery", bodies.recv()).await.unwrap();
+    let (again, sent): (Value, Value) = (
+        serde_json::from_str(&again).unwrap(),
+        serde_json::from_str(&sent).unwrap(),
+    );
+    assert_eq!(again["events"], sent["events"]);
+    assert!(again["time_ms"].as_u64() > sent["time_ms"].as_u64());
+}
+
+// Moving in.
+
+#[tokio::test]
+async fn migrate_check_prints_what_a_configuration_becomes() {
+    let file = ConfigFile::new(
+        "REVERB_APP_ID=12\nREVERB_APP_KEY=k1\nREVERB_APP_SECRET=hidden\nREVERB_SERVER_PORT=9000\nREVERB_SCALING_ENABLED=true\n",
+    );
+
+    let output = output(&mut fanfare(&[
+        "migrate-check",
+        "--from",
+        "reverb",
+        file.path(),
+    ]))
+    .await;
+
+    let printed = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for wanted in [
+        "port = 9000\n",
+        "key = \"k1\"\n",
+        "secret = \"..\"\n",
+        "# Understood:\n#   REVERB_APP_ID sets app.id\n",
+        "# Changes:\n#   server.host: ",
+        "# Lost:\n#   REVERB_SCALING_ENABLED is not supported: ",
+    ] {
+        assert!(printed.contains(wanted), "{wanted} in {printed}");
+    }
+    assert!(!printed.contains("hidden"), "{printed}");
+}
+
+#[tokio::test]
+async fn migrate_check_exits_with_2_for_what_cannot_be() {
+    for (content, from, expected) in [
+        (
+            "SOKETI_PORT=many\n",
+            "soketi",
+            "server.port = \"many\" (set by SOKETI_PORT)",
+        ),
+        (
+            "{\"port\": ",
+            "soketi",
+            "FILE is not JSON: EOF while parsing a value at line 1",
+        ),
+        (
+            "PUSHER_URL=http://half@x/apps/1\n",
+            "pusher",
+            "expected http://KEY:SECRET@HOST/apps/ID",
+        ),
+    ] {
+        let file = ConfigFile::new(content);
+
+        let output = output(&mut fanfare(&[
+            "migrate-check",
+            "--from",
+            from,
+            file.path(),
+        ]))
+        .await;
+
+        let printed = text(&output.stderr).replace(file.path(), "FILE");
+        assert_eq!(output.status.code(), Some(2), "{printed}");
+        assert!(printed.contains(expected), "{expected} in {printed}");
+    }
+}
+
+#[tokio::test]
+async fn names_that_are_not_supported_are_told_at_the_start() {
+    let mut child = fanfare(&["serve", "--port", "0", "--metrics-port", "0"])
+        .env("SOKETI_ADAPTER_DRIVER", "redis")
+        .env("PUSHER_HOST", "localhost")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+
+    let line = line_about(&mut log, "is not supported").await;
+
+    assert_eq!(line["level"], "WARN");
+    assert_eq!(line["variable"], "SOKETI_ADAPTER_DRIVER");
+}
+
+#[tokio::test]
+async fn certs_refuses_names_that_are_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("tls");
+    for arguments in [
+        &["--cluster", "eu/../x"][..],
+        &["--cluster", ""],
+        &["--cluster", "EU"],
+        &["--name", "no name"],
+        &["--name", "https://realtime.example"],
+        &[],
+    ] {
+        let output =
+            output(fanfare(&["certs", "--out", out.to_str().unwrap()]).args(arguments)).await;
+
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+        assert!(!out.exists(), "{arguments:?}");
+    }
+}
+
+/// The program that starts a test server reads one line and ends; the server
+/// must not stay.
+#[tokio::test]
+async fn a_test_server_says_where_it_is_and_ends_with_its_parent() {
+    let mut parent = Command::new("sh")
+        .args([
+            "-c",
+            "\"$0\" serve --test & wait",
+            env!("CARGO_BIN_EXE_fanfare"),
+        ])
+        .env_clear()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(parent.stdout.take().unwrap()).lines();
+    let mut log = BufReader::new(parent.stderr.take().unwrap()).lines();
+    let line = soon("the line for the parent", stdout.next_line()).await;
+    let told: Value = serde_json::from_str(&line.unwrap().unwrap()).unwrap();
+    assert_eq!(told["host"], "127.0.0.1");
+    assert_eq!(told["app_id"], "app-id");
+    assert_eq!(
+        (&told["key"], &told["secret"]),
+        (&json!("app-key"), &json!("app-secret"))
+    );
+    let address = format!("127.0.0.1:{}", told["port"]);
+    tokio::net::TcpStream::connect(&address).await.unwrap();
+
+    parent.kill().await.unwrap();
+
+    line_about(&mut log, "stopped").await;
+    assert!(tokio::net::TcpStream::connect(&address).await.is_err());
+}
+
+/// docs/migrating.md, as it is written.
+#[tokio::test]
+async fn the_file_that_migrate_check_prints_can_be_served() {
+    let json = ConfigFile::new(
+        r#"{"port": 0, "metrics.port": 0, "eventLimits.maxPayloadInKb": 100, "appManager.array.apps": [{"id": "1", "key": "k1", "secret": "s1", "enableClientMessages": true}]}"#,
+    );
+    let printed = output(&mut fanfare(&[
+        "migrate-check",
+        "--from",
+        "soketi",
+        json.path(),
+    ]))
+    .await;
+    let printed = text(&printed.stdout).replace("secret = \"..\"", "secret = \"s1\"");
+    let file = ConfigFile::new(&printed);
+
+    let server = Server::with(&["--config", file.path()]).await;
+
+    let url = server.url();
+    let listed = output(&mut fanfare(&[
+        "channels", "--url", &url, "--app-id", "1", "--key", "k1", "--secret", "s1",
+    ]))
+    .await;
+    assert!(listed.status.success(), "{}", text(&listed.stderr));
+}
+
+/// docs/migrating.md, as it is written.
+#[tokio::test]
+async fn the_variables_of_reverb_are_enough() {
+    let mut child = fanfare(&["serve", "--metrics-port", "0"])
+        .envs([
+            ("REVERB_APP_ID", "12"),
+            ("REVERB_APP_KEY", "key"),
+            ("REVERB_APP_SECRET", "secret"),
+            ("REVERB_SERVER_HOST", "0.0.0.0"),
+            ("REVERB_SERVER_PORT", "0"),
+        ])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+
+    let listens = line_about(&mut log, "listens").await;
+
+    let address: SocketAddr = listens["address"].as_str().unwrap().parse().unwrap();
+    assert!(address.ip().is_unspecified());
+}
+
+#[tokio::test]
+async fn the_commands_find_a_server_behind_a_prefix() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let file = ConfigFile::new(&format!(
+        "[server]\nport = {port}\npath_prefix = \"/realtime\"\n"
+    ));
+    let _server = Server::on_port(port, &["--config", file.path()]).await;
+    let mut subscribe = fanfare(&["subscribe", "orders", "--config", file.path()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut notes = BufReader::new(subscribe.stderr.take().unwrap()).lines();
+    line_with(&mut notes, "subscribed to").await;
+
+    let sent = output(&mut fanfare(&[
+        "trigger",
+        "orders",
+        "order",
+        "{\"id\":7}",
+        "--config",
+        file.path(),
+    ]))
+    .await;
+
+    assert!(sent.status.success(), "{}", text(&sent.stderr));
+    let mut events = BufReader::new(subscribe.stdout.take().unwrap()).lines();
+    let event = soon("the event", events.next_line())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(event.contains("order"), "{event}");
 }

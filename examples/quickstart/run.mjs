@@ -2,11 +2,9 @@
 // sample orders, and stops everything at Ctrl-C. `--once` checks that the orders
 // arrived and ends; `start` calls it.
 
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { createInterface } from 'node:readline';
-
 import Pusher from 'pusher-js';
+
+import { start, startFanfare, startNode, stop, stopAtSignals, within } from '../support/processes.mjs';
 
 const PATIENCE_MS = 30_000;
 const PAUSE_BETWEEN_ORDERS_MS = 1_000;
@@ -18,11 +16,8 @@ const SAMPLE_ORDERS = [
 ];
 
 const isCheck = process.argv.includes('--once');
-const children = [];
 
-process.once('SIGINT', () => stop(0));
-process.once('SIGTERM', () => stop(0));
-process.once('SIGHUP', () => stop(0));
+stopAtSignals('quickstart');
 
 try {
   await (isCheck ? check() : demonstrate());
@@ -33,7 +28,7 @@ try {
 
 async function demonstrate() {
   const { PORT, FANFARE_PORT, METRICS_PORT } = process.env;
-  const server = await startServer(FANFARE_PORT ?? 6001, METRICS_PORT ?? 9601);
+  const server = await startFanfare({ port: FANFARE_PORT ?? 6001, metricsPort: METRICS_PORT ?? 9601 });
   const board = await startBackEnd(server, PORT ?? 3000);
   const terminal = await startTerminal(server);
   terminal.eachLine((line) => console.log(`  terminal | ${line}`));
@@ -45,7 +40,7 @@ async function demonstrate() {
 }
 
 async function check() {
-  const server = await startServer(0, 0);
+  const server = await startFanfare({ port: 0, metricsPort: 0 });
   const board = await startBackEnd(server, 0);
   for (const path of ['/', '/board.js', '/board.css', '/pusher.min.js']) {
     await send(board, null, path);
@@ -69,19 +64,8 @@ async function check() {
   await stop(0);
 }
 
-async function startServer(port, metricsPort) {
-  const arguments_ = ['serve', '--port', port, '--metrics-port', metricsPort];
-  const environment = { FANFARE_LOG_FORMAT: 'text', FANFARE_SERVER_SHUTDOWN_GRACE: '1' };
-  const server = start('fanfare serve', process.env.FANFARE_BIN, arguments_, environment);
-  const line = await server.says(/ address=\S+/);
-  return Number(line.match(/ address=\S+:(\d+)/)[1]);
-}
-
 async function startBackEnd(server, port) {
-  const environment = { FANFARE_PORT: server, PORT: port };
-  const backEnd = start('the back end', process.execPath, ['back_end.mjs'], environment);
-  const line = await backEnd.says(/http:\S+/);
-  return line.match(/http:\S+/)[0];
+  return startNode('the back end', 'back_end.mjs', { FANFARE_PORT: server, PORT: port });
 }
 
 async function startTerminal(server) {
@@ -131,71 +115,4 @@ function collect(listen) {
       }
     });
   });
-}
-
-/** Starts a program whose early end is the end of everything. */
-function start(name, program, arguments_, environment = {}) {
-  const child = spawn(program, arguments_, {
-    // Nothing of the visitor's environment configures the server.
-    env: { PATH: process.env.PATH, ...environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
-    // A group of its own: Ctrl-C reaches this process alone, which then stops the
-    // others in order.
-    detached: true,
-  });
-  const lines = [];
-  const listeners = new Set();
-  for (const stream of [child.stdout, child.stderr]) {
-    createInterface({ input: stream }).on('line', (line) => {
-      lines.push(line);
-      lines.splice(0, lines.length - 20);
-      listeners.forEach((listener) => listener(line));
-    });
-  }
-  const failed = (why) => {
-    if (children.includes(child)) {
-      console.error(`quickstart: ${name} ${why}:\n${lines.join('\n')}`);
-      stop(1);
-    }
-  };
-  child.on('error', (error) => failed(error.message));
-  child.on('exit', (code) => failed(`ended with exit code ${code}`));
-  children.push(child);
-  return {
-    eachLine: (listener) => listeners.add(listener),
-    says: (pattern) => {
-      const said = new Promise((resolve) => {
-        const listener = (line) => {
-          if (pattern.test(line)) {
-            listeners.delete(listener);
-            resolve(line);
-          }
-        };
-        listeners.add(listener);
-        lines.forEach(listener);
-      });
-      return within(said, `${name} to say ${pattern}`);
-    },
-  };
-}
-
-/** Stops what was started, the latest first, and ends. */
-async function stop(code) {
-  for (const child of children.splice(0).reverse()) {
-    if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) {
-      continue;
-    }
-    const ended = once(child, 'exit');
-    child.kill('SIGTERM');
-    await within(ended, `the end of process ${child.pid}`, 5_000).catch(() => child.kill('SIGKILL'));
-  }
-  process.exit(code);
-}
-
-async function within(promise, what, ms = PATIENCE_MS) {
-  let timer;
-  const timeout = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`waited in vain for ${what}`)), ms);
-  });
-  return Promise.race([promise, timeout]).finally(() => clearTimeout(timer));
 }

@@ -1,6 +1,7 @@
 //! Messages of clients: read or refused, never a panic.
 #![no_main]
 
+use fanfare_protocol::raw::{RawRequest, channel_of};
 use fanfare_protocol::{ChannelData, ClientMessage, Limits, UserData};
 use libfuzzer_sys::fuzz_target;
 
@@ -19,6 +20,12 @@ fuzz_target!(|text: &str| {
             }
         }
         Ok(_) | Err(_) => {}
+    }
+    // The dialect of the plain WebSocket.
+    if let Some(RawRequest::Subscribe(names)) = RawRequest::parse(text) {
+        for name in names {
+            assert!(channel_of(&name).len() <= name.len());
+        }
     }
     // What stands inside other messages is reached directly as well.
     if let Ok(data) = ChannelData::parse(text, &limits) {

@@ -18,6 +18,8 @@
 //! | [`auth`] | signatures of subscriptions, sign-ins and webhooks |
 //! | [`request`] | signatures of HTTP API requests |
 //! | [`trigger`] | bodies of `events` and `batch_events` |
+//! | [`raw`] | the plain WebSocket of development machines |
+//! | [`webhook`] | events and bodies of webhooks |
 //! | [`limits`] | sizes and counts that the protocol fixes, with Pusher's defaults |
 
 pub mod app;
@@ -28,11 +30,13 @@ pub mod error;
 pub mod frame;
 mod json;
 pub mod limits;
+pub mod raw;
 pub mod request;
 pub mod server_message;
 pub mod socket_id;
 pub mod trigger;
 pub mod user;
+pub mod webhook;
 
 pub use app::{AppId, AppKey, AppSecret};
 pub use channel::{ChannelKind, ChannelName};
@@ -43,3 +47,4 @@ pub use limits::Limits;
 pub use server_message::ServerMessage;
 pub use socket_id::SocketId;
 pub use user::{ChannelData, UserData, UserId};
+pub use webhook::{WebhookEvent, WebhookEventKind, WebhookEventType};

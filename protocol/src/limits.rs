@@ -8,6 +8,16 @@ use serde::{Deserialize, Serialize};
 pub struct Limits {
     /// Connections at the same time; a further one is refused. Absent: no limit.
     pub connections: Option<usize>,
+    /// Messages of one day of UTC, counted as the hosted service does: API calls,
+    /// deliveries and webhooks. Publishing is answered with 403 above it. Absent:
+    /// no limit.
+    pub messages_per_day: Option<u64>,
+    /// Events per second over the HTTP API, also the size of a burst; more are
+    /// answered with 429. Absent: no limit.
+    pub backend_events_per_second: Option<u32>,
+    /// Requests per second that read over the HTTP API, also the size of a burst;
+    /// more are answered with 429. Absent: no limit.
+    pub reads_per_second: Option<u32>,
     /// Characters of a channel name with its prefix, 1 to 200. Default 164.
     pub channel_name_length: usize,
     /// Characters of an event name, 1 to 200. Default 200.
@@ -41,6 +51,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: None,
+            messages_per_day: None,
+            backend_events_per_second: None,
+            reads_per_second: None,
             channel_name_length: 164,
             event_name_length: 200,
             event_data_bytes: 10_240,

@@ -15,6 +15,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::trust::Trust;
+
 /// Time for one request, from connecting to the last byte of the answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -115,6 +117,19 @@ impl ApiClient {
     /// # Errors
     /// `url` has no scheme or no host.
     pub fn new(url: &str, credentials: Credentials) -> Result<Self, ApiClientError> {
+        Self::trusting(url, credentials, &Trust::web())
+    }
+
+    /// The same, with a choice of the authorities whose certificate the server may
+    /// have.
+    ///
+    /// # Errors
+    /// `url` has no scheme or no host.
+    pub fn trusting(
+        url: &str,
+        credentials: Credentials,
+        trust: &Trust,
+    ) -> Result<Self, ApiClientError> {
         let base = url.trim_end_matches('/').to_owned();
         let is_url = base.parse::<Uri>().is_ok_and(|uri| {
             matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
@@ -125,7 +140,7 @@ impl ApiClient {
             });
         }
         Ok(Self {
-            http: http_client(),
+            http: http_client(trust),
             base,
             credentials,
         })
@@ -262,13 +277,13 @@ pub async fn get(url: &str) -> Result<(u16, String), ApiClientError> {
         .map_err(|_| ApiClientError::BadUrl {
             url: url.to_owned(),
         })?;
-    let (status, text) = send(&http_client(), request, url).await?;
+    let (status, text) = send(&http_client(&Trust::web()), request, url).await?;
     Ok((status.as_u16(), text))
 }
 
-fn http_client() -> Client<HttpsConnector<HttpConnector>, Full<Bytes>> {
+fn http_client(trust: &Trust) -> Client<HttpsConnector<HttpConnector>, Full<Bytes>> {
     let connector = HttpsConnectorBuilder::new()
-        .with_webpki_roots()
+        .with_tls_config(trust.client_config())
         .https_or_http()
         .enable_http1()
         .build();
@@ -331,7 +346,7 @@ mod tests {
         config.server.port = 0;
         config.server.metrics_port = 0;
         config.apps.push(AppConfig::default_app());
-        let server = Server::bind(&config).unwrap();
+        let server = Server::bind(&config).await.unwrap();
         let url = format!("http://{}/", server.address());
         let running = tokio::spawn(server.run(CancellationToken::new()));
         let credentials = Credentials {

@@ -4,3 +4,4 @@
 //! client library; nothing of the hub behind it, of transports or of each other.
 
 pub mod client;
+pub mod trust;

@@ -8,8 +8,8 @@ use fanfare_protocol::request::{RequestError, SignedQuery};
 use hyper::http::request::Parts;
 use percent_encoding::percent_decode_str;
 
-use super::Api;
 use super::error::ApiError;
+use super::{Api, SignedPath};
 use crate::apps::App;
 
 /// A request of an app's back end.
@@ -42,13 +42,15 @@ impl Api {
         let secret = app
             .secret_of(key.as_str())
             .ok_or(RequestError::UnknownKey)?;
-        query.verify(
-            head.method.as_str(),
-            head.uri.path(),
-            body,
-            secret,
-            unix_seconds(),
-        )?;
+        let verify =
+            |path: &str| query.verify(head.method.as_str(), path, body, secret, unix_seconds());
+        let verified = verify(head.uri.path());
+        // SDKs that know of the prefix sign it; others sign what a proxy put it
+        // in front of.
+        match (verified, head.extensions.get::<SignedPath>()) {
+            (Err(_), Some(SignedPath(path))) => verify(path)?,
+            (verified, _) => verified?,
+        }
         // Only its own back end is told that an app is disabled.
         if !app.enabled {
             return Err(ApiError::AppDisabled);

@@ -1,5 +1,7 @@
 //! What the HTTP API answers when it cannot do what it was asked.
 
+use std::time::Duration;
+
 use fanfare_protocol::request::RequestError;
 use fanfare_protocol::trigger::BodyError;
 use hyper::header::{self, HeaderValue};
@@ -9,6 +11,7 @@ use crate::apps::AppStoreError;
 use crate::http::{Answer, text_answer};
 use crate::hub::ChannelFull;
 use crate::hub::engine::EngineError;
+use crate::limits::Refusal;
 
 /// Seconds after which a refused publisher may try again.
 const RETRY_AFTER: &str = "1";
@@ -48,6 +51,13 @@ pub(super) enum ApiError {
     CacheOfMany,
     #[error("Users can only be retrieved for presence channels")]
     UsersElsewhere,
+    #[error("Too many wrong keys and signatures from this address")]
+    TooManyFailures,
+    /// The text is that of the hosted service.
+    #[error("API call failed since (daily) message quota exceeded")]
+    DayUsedUp,
+    #[error("Rate limit exceeded: {limit} per second")]
+    TooFast { limit: u32, retry_after: Duration },
     #[error("{0}")]
     ChannelFull(#[from] ChannelFull),
     #[error("{0}")]
@@ -57,6 +67,15 @@ pub(super) enum ApiError {
 impl From<AppStoreError> for ApiError {
     fn from(error: AppStoreError) -> Self {
         Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Rate { limit, retry_after } => Self::TooFast { limit, retry_after },
+            Refusal::Day => Self::DayUsedUp,
+        }
     }
 }
 
@@ -74,9 +93,11 @@ impl ApiError {
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Request(error) if !error.is_malformed() => StatusCode::UNAUTHORIZED,
-            Self::AppDisabled => StatusCode::FORBIDDEN,
+            Self::AppDisabled | Self::DayUsedUp => StatusCode::FORBIDDEN,
             Self::Body(error) if error.is_too_large() => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::ChannelFull(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::ChannelFull(_) | Self::TooFast { .. } | Self::TooManyFailures => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::BodyIncomplete
             | Self::Request(_)
@@ -88,6 +109,11 @@ impl ApiError {
             | Self::CacheOfMany
             | Self::UsersElsewhere => StatusCode::BAD_REQUEST,
         }
+    }
+
+    /// Whether somebody may be guessing.
+    pub(super) fn is_failed_authorization(&self) -> bool {
+        self.status() == StatusCode::UNAUTHORIZED
     }
 
     pub(super) fn into_answer(self) -> Answer {
@@ -109,6 +135,16 @@ impl ApiError {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
         ) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        }
+        if matches!(self, Self::TooManyFailures) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
+        }
+        if let Self::TooFast { limit, retry_after } = self {
+            // Whole seconds, and never before there is room.
+            let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, seconds.max(1).into());
+            headers.insert("x-ratelimit-limit", limit.into());
+            headers.insert("x-ratelimit-remaining", HeaderValue::from_static("0"));
         }
         answer
     }

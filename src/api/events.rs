@@ -12,6 +12,7 @@ use super::authentication::Authenticated;
 use super::channels::json;
 use super::error::ApiError;
 use crate::hub::{Origin, Publish, Scope};
+use crate::limits::Wish;
 
 /// What an answer tells about a channel; what does not apply is left out.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -44,6 +45,7 @@ impl Api {
             info: request.query.get("info"),
         };
         let trigger = Trigger::parse(body, query, &request.app.limits)?;
+        self.take(request, std::slice::from_ref(&trigger))?;
         self.publish(request, &trigger)?;
         let Some(attributes) = trigger.info else {
             return Ok("{}".to_owned());
@@ -62,6 +64,7 @@ impl Api {
         body: &[u8],
     ) -> Result<String, ApiError> {
         let triggers = Trigger::parse_batch(body, &request.app.limits)?;
+        self.take(request, &triggers)?;
         for trigger in &triggers {
             self.publish(request, trigger)?;
         }
@@ -80,6 +83,19 @@ impl Api {
         Ok(json(&BatchAnswer { batch }))
     }
 
+    /// Takes what a request costs out of the app's meters.
+    fn take(&self, request: &Authenticated<'_>, triggers: &[Trigger<'_>]) -> Result<(), ApiError> {
+        let hub = self.hub.app(&request.app);
+        self.limits
+            .meters
+            .take(&hub, Wish::Events(triggers.len()))?;
+        let asks = triggers.iter().any(|trigger| trigger.info.is_some());
+        hub.counters
+            .api_calls
+            .fetch_add(1 + u64::from(asks), Ordering::Relaxed);
+        Ok(())
+    }
+
     fn publish(&self, request: &Authenticated<'_>, trigger: &Trigger<'_>) -> Result<(), ApiError> {
         self.hub.publisher(&request.app).publish(&Publish {
             channels: &trigger.channels,
@@ -89,6 +105,16 @@ impl Api {
             scope: Scope::Cluster,
             origin: Origin::Api,
         })?;
+        if let Some(log) = &self.test_log {
+            let Trigger {
+                channels,
+                name,
+                data,
+                socket_id,
+                ..
+            } = trigger;
+            log.published(channels, name, data, *socket_id);
+        }
         self.hub
             .app(&request.app)
             .counters

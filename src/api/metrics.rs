@@ -14,17 +14,36 @@ use serde::Serialize;
 
 use crate::hub::engine::Health as EngineHealth;
 use crate::hub::{AppHub, Hub};
+use crate::store::Replica;
+use crate::webhook;
 
-/// All figures of this node.
+/// All figures of this node; with `soketi_port`, the port of the clients, also
+/// under the names that soketi's have.
 ///
 /// # Errors
 /// Two figures have the same name, or one has none.
-pub(super) fn text(hub: &Hub) -> prometheus::Result<Vec<u8>> {
+pub(super) fn text(
+    hub: &Hub,
+    webhooks: Option<&webhook::Figures>,
+    replica: Option<&Replica>,
+    soketi_port: Option<u16>,
+) -> prometheus::Result<Vec<u8>> {
     let registry = Registry::new();
     registry.register(Box::new(ProcessCollector::for_self()))?;
     node_figures(hub, &registry)?;
     app_figures(&hub.apps(), &registry)?;
     engine_figures(&hub.engine().health(), &registry)?;
+    if let Some(figures) = webhooks {
+        figures.register(&registry)?;
+    }
+    if let Some(replica) = replica {
+        let up = IntGauge::new("fanfare_store_up", "1 while the database of apps answers.")?;
+        up.set(replica.is_reachable().into());
+        registry.register(Box::new(up))?;
+    }
+    if let Some(port) = soketi_port {
+        soketi_figures(&hub.apps(), port, &registry)?;
+    }
     let mut text = Vec::new();
     TextEncoder::new().encode(&registry.gather(), &mut text)?;
     Ok(text)
@@ -134,7 +153,7 @@ fn app_figures(apps: &[std::sync::Arc<AppHub>], registry: &Registry) -> promethe
         let counter = IntCounterVec::new(Opts::new(name, help), &["app_id"])?;
         for app in apps {
             counter
-                .with_label_values(&[app.app().id.as_str()])
+                .with_label_values(&[app.id().as_str()])
                 .inc_by(read(app));
         }
         registry.register(Box::new(counter))?;
@@ -143,10 +162,69 @@ fn app_figures(apps: &[std::sync::Arc<AppHub>], registry: &Registry) -> promethe
         let gauge = IntGaugeVec::new(Opts::new(name, help), &["app_id"])?;
         for app in apps {
             gauge
-                .with_label_values(&[app.app().id.as_str()])
+                .with_label_values(&[app.id().as_str()])
                 .set(i64::try_from(read(app)).unwrap_or(i64::MAX));
         }
         registry.register(Box::new(gauge))?;
+    }
+    Ok(())
+}
+
+/// What soketi calls a figure that is counted here too.
+const SOKETI_COUNTERS: [(&str, &str, Read); 5] = [
+    (
+        "soketi_new_connections_total",
+        "Clients that connected.",
+        |app| app.counters.connections_opened.load(Ordering::Relaxed),
+    ),
+    (
+        "soketi_new_disconnections_total",
+        "Clients that went.",
+        |app| app.counters.connections_closed.load(Ordering::Relaxed),
+    ),
+    (
+        "soketi_ws_messages_received_total",
+        "Messages that clients sent.",
+        |app| app.counters.messages_received.load(Ordering::Relaxed),
+    ),
+    (
+        "soketi_ws_messages_sent_total",
+        "Messages that were handed to clients.",
+        |app| app.counters.messages_sent.load(Ordering::Relaxed),
+    ),
+    (
+        "soketi_http_calls_received_total",
+        "Events that the HTTP API accepted, each channel counted.",
+        |app| app.counters.api_events.load(Ordering::Relaxed),
+    ),
+];
+
+fn soketi_figures(
+    apps: &[std::sync::Arc<AppHub>],
+    port: u16,
+    registry: &Registry,
+) -> prometheus::Result<()> {
+    let port = port.to_string();
+    let labels = ["app_id", "port"];
+    let connected = IntGaugeVec::new(
+        Opts::new("soketi_connected", "Connections of this node."),
+        &labels,
+    )?;
+    for app in apps {
+        let count = i64::try_from(app.connection_count()).unwrap_or(i64::MAX);
+        connected
+            .with_label_values(&[app.app().id.as_str(), &port])
+            .set(count);
+    }
+    registry.register(Box::new(connected))?;
+    for (name, help, read) in SOKETI_COUNTERS {
+        let counter = IntCounterVec::new(Opts::new(name, help), &labels)?;
+        for app in apps {
+            counter
+                .with_label_values(&[app.app().id.as_str(), &port])
+                .inc_by(read(app));
+        }
+        registry.register(Box::new(counter))?;
     }
     Ok(())
 }

@@ -12,6 +12,8 @@ mod events;
 mod health;
 mod metrics;
 mod ops;
+pub mod statistics;
+mod test_log;
 mod users;
 
 use std::sync::Arc;
@@ -26,9 +28,11 @@ use self::authentication::Authenticated;
 use self::error::ApiError;
 pub use self::health::Health;
 pub use self::ops::Ops;
+pub use self::test_log::TestLog;
 use crate::apps::AppStore;
-use crate::http::{Answer, json_answer};
+use crate::http::{Answer, Peer, json_answer};
 use crate::hub::Hub;
+use crate::limits::{NodeLimits, Wish};
 
 /// Bytes of a body, except that of a batch.
 const MAX_BODY: usize = 256 << 10;
@@ -39,11 +43,18 @@ const MAX_BATCH_BODY: usize = 1 << 20;
 /// Time for a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The path of a request before the server's prefix was taken away from it: what
+/// a back end may have signed. Stands in the extensions of the request.
+#[derive(Clone, Debug)]
+pub struct SignedPath(pub String);
+
 /// The HTTP API. One per server.
 #[derive(Debug)]
 pub struct Api {
     hub: Arc<Hub>,
     apps: Arc<dyn AppStore>,
+    limits: NodeLimits,
+    test_log: Option<Arc<TestLog>>,
 }
 
 /// What a path of the API stands for. Segments are as in the request line.
@@ -58,10 +69,21 @@ enum Route<'a> {
 }
 
 impl Api {
-    /// Publishes into `hub` for the apps of `apps`.
+    /// Publishes into `hub` for the apps of `apps`, as much as `limits` allow;
+    /// what is published is noted in `test_log`, if there is one.
     #[must_use]
-    pub fn new(hub: Arc<Hub>, apps: Arc<dyn AppStore>) -> Self {
-        Self { hub, apps }
+    pub fn new(
+        hub: Arc<Hub>,
+        apps: Arc<dyn AppStore>,
+        limits: NodeLimits,
+        test_log: Option<Arc<TestLog>>,
+    ) -> Self {
+        Self {
+            hub,
+            apps,
+            limits,
+            test_log,
+        }
     }
 
     /// Whether a path belongs to the API, rather than to something else on the
@@ -72,10 +94,18 @@ impl Api {
     }
 
     /// Answers one request.
-    pub async fn handle(&self, request: Request<Incoming>) -> Answer {
+    pub async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+        if !self.limits.addresses.may_authorize(peer.address) {
+            return ApiError::TooManyFailures.into_answer();
+        }
         match self.try_handle(request).await {
             Ok(body) => json_answer(body),
-            Err(error) => error.into_answer(),
+            Err(error) => {
+                if error.is_failed_authorization() {
+                    self.limits.addresses.note_failure(peer.address);
+                }
+                error.into_answer()
+            }
         }
     }
 
@@ -97,7 +127,12 @@ impl Api {
             .and_then(|library| library.to_str().ok());
         tracing::trace!(path = head.uri.path(), library, "API request");
         let request = self.authenticate(app_id, &head, &body).await?;
-        self.run(route, &request, &body).await
+        let answer = self.run(route, &request, &body).await?;
+        Ok(if request.app.soketi_answers {
+            with_ok(&answer)
+        } else {
+            answer
+        })
     }
 
     async fn run(
@@ -106,6 +141,11 @@ impl Api {
         request: &Authenticated<'_>,
         body: &[u8],
     ) -> Result<String, ApiError> {
+        if route.method() == Method::GET {
+            self.limits
+                .meters
+                .take(&self.hub.app(&request.app), Wish::Read)?;
+        }
         match route {
             Route::Events => self.trigger(request, body).await,
             Route::BatchEvents => self.trigger_batch(request, body).await,
@@ -123,6 +163,14 @@ impl Route<'_> {
             Self::Events | Self::BatchEvents | Self::Terminate(_) => Method::POST,
             Self::Channels | Self::Channel(_) | Self::Users(_) => Method::GET,
         }
+    }
+}
+
+/// Adds the member that soketi's answers have; every answer is a JSON object.
+fn with_ok(answer: &str) -> String {
+    match answer.strip_prefix('{') {
+        Some("}") | None => r#"{"ok":true}"#.to_owned(),
+        Some(rest) => format!("{{\"ok\":true,{rest}"),
     }
 }
 
@@ -171,6 +219,15 @@ async fn read_body(body: Incoming, limit: usize) -> Result<Bytes, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_answer_of_soketi_has_one_more_member() {
+        assert_eq!(with_ok("{}"), r#"{"ok":true}"#);
+        assert_eq!(
+            with_ok(r#"{"channels":{}}"#),
+            r#"{"ok":true,"channels":{}}"#
+        );
+    }
 
     #[test]
     fn paths_are_matched_as_a_whole() {

@@ -10,20 +10,39 @@ use super::health::Health;
 use super::metrics;
 use crate::http::{Answer, Handler, Peer, answer, json_answer, text_answer};
 use crate::hub::Hub;
+use crate::store::Replica;
+use crate::webhook;
 
 /// Answers on the second port.
 #[derive(Debug)]
 pub struct Ops {
     hub: Arc<Hub>,
     health: Health,
+    webhooks: Option<webhook::Figures>,
+    replica: Option<Arc<Replica>>,
+    /// The port of the clients, where metrics have the names of soketi too.
+    soketi_port: Option<u16>,
 }
 
 impl Ops {
-    /// Tells of the node that `hub` is on.
+    /// Tells of the node that `hub` is on, and of webhooks and the database if
+    /// there are any; with `soketi_port`, the port of the clients, also under the
+    /// names of soketi.
     #[must_use]
-    pub fn new(hub: Arc<Hub>) -> Self {
+    pub fn new(
+        hub: Arc<Hub>,
+        webhooks: Option<webhook::Figures>,
+        replica: Option<Arc<Replica>>,
+        soketi_port: Option<u16>,
+    ) -> Self {
         let health = Health::new(Arc::clone(&hub));
-        Self { hub, health }
+        Self {
+            hub,
+            health,
+            webhooks,
+            replica,
+            soketi_port,
+        }
     }
 
     fn answer(&self, path: &str) -> Answer {
@@ -31,17 +50,25 @@ impl Ops {
             return answer;
         }
         match path {
-            "/metrics" => match metrics::text(&self.hub) {
-                Ok(text) => answer(
-                    StatusCode::OK,
-                    "text/plain; version=0.0.4; charset=utf-8",
-                    Bytes::from(text),
-                ),
-                Err(error) => {
-                    tracing::warn!(%error, "metrics cannot be told");
-                    text_answer(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"))
+            "/metrics" => {
+                let figures = metrics::text(
+                    &self.hub,
+                    self.webhooks.as_ref(),
+                    self.replica.as_deref(),
+                    self.soketi_port,
+                );
+                match figures {
+                    Ok(text) => answer(
+                        StatusCode::OK,
+                        "text/plain; version=0.0.4; charset=utf-8",
+                        Bytes::from(text),
+                    ),
+                    Err(error) => {
+                        tracing::warn!(%error, "metrics cannot be told");
+                        text_answer(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n"))
+                    }
                 }
-            },
+            }
             "/usage" => match metrics::memory_usage() {
                 Ok(usage) => json_answer(usage),
                 Err(error) => text_answer(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),

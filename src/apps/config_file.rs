@@ -29,6 +29,12 @@ impl ConfigFileApps {
         }
         Self { by_id, by_key }
     }
+
+    /// Whether one of them has this id.
+    #[must_use]
+    pub fn has(&self, id: &AppId) -> bool {
+        self.by_id.contains_key(id)
+    }
 }
 
 impl AppStore for ConfigFileApps {

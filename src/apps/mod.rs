@@ -4,6 +4,8 @@
 //! connected to them; that is the hub's.
 
 mod config_file;
+mod vault;
+mod webhook;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 pub use config_file::ConfigFileApps;
+pub use vault::{InvalidMasterKey, Vault, VaultError};
+pub use webhook::{ChannelFilter, InvalidWebhook, Webhook, WebhookId};
 
 /// One tenant. Immutable: a change makes a new one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,11 +41,18 @@ pub struct App {
     /// Whether a refused subscription is told to its channel too, beside
     /// `pusher:error`.
     pub subscription_errors: bool,
+    /// Whether answers of the HTTP API have the member `"ok":true`, as those of
+    /// soketi.
+    pub soketi_answers: bool,
     /// The code that refuses a connection above `limits.connections`.
     pub over_quota: OverQuota,
     /// Origins of pages that may connect, such as `https://shop.example`.
     /// Empty: all. Clients without an `Origin`, such as mobile apps, may always.
     pub allowed_origins: Vec<String>,
+    /// Whether events that come shortly after one another share a webhook.
+    pub webhook_batching: bool,
+    /// Where the back end is told what happens.
+    pub webhooks: Vec<Arc<Webhook>>,
     /// Sizes, counts and rates.
     pub limits: Limits,
 }
@@ -84,8 +95,11 @@ impl App {
             watchlist: false,
             authorized_connections: false,
             subscription_errors: true,
+            soketi_answers: false,
             over_quota: OverQuota::default(),
             allowed_origins: Vec::new(),
+            webhook_batching: true,
+            webhooks: Vec::new(),
             limits: Limits::default(),
         }
     }

@@ -1,10 +1,12 @@
 //! Which server and which app the commands talk to.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
 use fanfare::adapter::client::{ApiClient, ApiClientError, Credentials};
+use fanfare::adapter::trust::Trust;
 use fanfare_protocol::{AppId, AppKey, AppSecret};
 
 use super::ConfigFile;
@@ -27,6 +29,9 @@ pub(super) struct Api {
     /// machine cannot see
     #[arg(long)]
     secret: Option<String>,
+    /// PEM file with authorities to trust beside those of the web
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 /// A server and the app's credentials for it.
@@ -34,11 +39,14 @@ pub(super) struct Target {
     /// Without a slash at the end.
     pub(super) url: String,
     pub(super) credentials: Credentials,
+    /// Whose certificate the server may have.
+    pub(super) trust: Trust,
 }
 
 impl Target {
     pub(super) fn client(&self) -> anyhow::Result<ApiClient> {
-        Ok(ApiClient::new(&self.url, self.credentials.clone())?)
+        let credentials = self.credentials.clone();
+        Ok(ApiClient::trusting(&self.url, credentials, &self.trust)?)
     }
 }
 
@@ -86,17 +94,23 @@ impl Api {
                 IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
                 host => host,
             };
-            let scheme = if config.server.tls.is_some() {
-                "https"
-            } else {
-                "http"
+            let tls = config.server.tls.as_ref();
+            // Beside a port of its own for TLS, the server's port is plain.
+            let scheme = match tls {
+                Some(tls) if tls.port.is_none() => "https",
+                _ => "http",
             };
             let address = std::net::SocketAddr::new(host, config.server.port);
-            format!("{scheme}://{address}")
+            format!("{scheme}://{address}{}", config.server.path_prefix)
         });
+        let trust = match &self.ca {
+            Some(path) => Trust::web().and_file(path)?,
+            None => Trust::web(),
+        };
         Ok(Target {
             url: url.trim_end_matches('/').to_owned(),
             credentials,
+            trust,
         })
     }
 }

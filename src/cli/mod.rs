@@ -3,13 +3,18 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 
 mod api;
+mod app;
+mod certs;
 mod channels;
 mod check_config;
 mod healthcheck;
+mod migrate;
+mod migrate_check;
 mod output;
 mod serve;
 mod subscribe;
 mod trigger;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,12 +44,22 @@ enum Command {
     Serve(serve::Serve),
     /// Check the configuration and print it, secrets masked
     CheckConfig(check_config::CheckConfig),
+    /// Read a configuration of soketi, Reverb or Pusher and print what it becomes
+    MigrateCheck(migrate_check::MigrateCheck),
     /// Publish an event over the HTTP API
     Trigger(trigger::Trigger),
     /// Print the events of channels as they come
     Subscribe(subscribe::Subscribe),
     /// List the occupied channels
     Channels(channels::Channels),
+    /// Create, list and change the apps of the database
+    App(app::App),
+    /// List webhook requests, and send one again
+    Webhooks(webhooks::Webhooks),
+    /// Bring the tables of the database up to date
+    Migrate(migrate::Migrate),
+    /// Make certificates so that clients of hosted Pusher come here unchanged
+    Certs(certs::Certs),
     /// Ask a running server whether it is ready; for container health checks
     Healthcheck(healthcheck::Healthcheck),
 }
@@ -105,9 +120,14 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(serve) => serve.run(),
         Command::CheckConfig(check) => check.run(),
+        Command::Certs(certs) => certs.run(),
+        Command::MigrateCheck(check) => check.run(),
         Command::Trigger(trigger) => on_one_thread(trigger.run()),
         Command::Subscribe(subscribe) => on_one_thread(subscribe.run()),
         Command::Channels(channels) => on_one_thread(channels.run()),
+        Command::App(app) => on_one_thread(app.run()),
+        Command::Webhooks(webhooks) => on_one_thread(webhooks.run()),
+        Command::Migrate(migrate) => on_one_thread(migrate.run()),
         Command::Healthcheck(check) => on_one_thread(check.run()),
     }
 }

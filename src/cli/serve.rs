@@ -2,16 +2,21 @@
 
 use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::process::parent_id;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use fanfare::config::{Config, Loaded, LogConfig, LogFormat};
+use fanfare::config::{Config, Effect, Loaded, LogConfig, LogFormat};
 use fanfare::server::Server;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use super::{ConfigFile, output};
+
+/// How often a test server looks whether the process that started it is there.
+const PARENT_LOOK: Duration = Duration::from_millis(200);
 
 /// Run the server
 #[derive(Debug, Args)]
@@ -22,6 +27,7 @@ grace period; a second one stops at once. HUP reads the certificate again.
 Examples:
   fanfare serve
   fanfare serve --port 8080 --metrics-port 9090
+  fanfare serve --test                              in CI: see docs/testing.md
   PUSHER_APP_ID=1 PUSHER_APP_KEY=k PUSHER_APP_SECRET=s fanfare serve --host 0.0.0.0"
 )]
 pub(super) struct Serve {
@@ -36,6 +42,11 @@ pub(super) struct Serve {
     /// Port for metrics and health; 0 takes a free one [default: 9601]
     #[arg(long)]
     metrics_port: Option<u16>,
+    /// Run for the tests of an application: on free ports that are printed as
+    /// JSON, with all features of the app on, a log at /test/events, and until the
+    /// process that started it ends
+    #[arg(long)]
+    test: bool,
 }
 
 impl Serve {
@@ -48,36 +59,97 @@ impl Serve {
                 self.metrics_port.map(|port| port.to_string()),
             ),
         ];
+        let free = self.test.then(|| "0".to_owned());
         let flags = flags
             .into_iter()
-            .filter_map(|(key, value)| Some((key, value?)))
+            .filter_map(|(key, value)| {
+                let is_port = key != "server.host";
+                Some((key, value.or_else(|| free.clone().filter(|_| is_port))?))
+            })
             .collect();
-        let loaded = self.file.load_for_server(flags)?;
+        let mut loaded = self.file.load_for_server(flags)?;
+        if self.test {
+            allow_everything(&mut loaded.config);
+        }
         start_log(&loaded.config.log)?;
         tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .context("cannot start the runtime")?
-            .block_on(serve(loaded))
+            .block_on(serve(loaded, self.test))
     }
 }
 
-async fn serve(loaded: Loaded) -> anyhow::Result<()> {
+/// What tests need: every feature, and an end without ceremony.
+fn allow_everything(config: &mut Config) {
+    config.server.shutdown_grace = Duration::from_millis(1);
+    for app in &mut config.apps {
+        app.client_events = true;
+        app.subscription_count = true;
+        app.watchlist = true;
+    }
+}
+
+/// Waits until this process has another parent than `parent`, which means that
+/// the one that started it has ended.
+async fn orphaned(parent: u32) {
+    let mut looks = tokio::time::interval(PARENT_LOOK);
+    while parent_id() == parent {
+        looks.tick().await;
+    }
+}
+
+/// Tells the program that started a test server where it is.
+fn tell_parent(config: &Config, server: &Server) -> anyhow::Result<()> {
+    let app = config.apps.first();
+    let pair = app.and_then(|app| app.pairs().into_iter().next());
+    let told = serde_json::json!({
+        "host": server.address().ip().to_string(),
+        "port": server.address().port(),
+        "metrics_port": server.metrics_address().port(),
+        "app_id": app.map(|app| &app.id),
+        "key": pair.as_ref().map(|pair| &pair.key),
+        "secret": pair.as_ref().map(|pair| pair.secret.reveal()),
+    });
+    output::line(&told.to_string())?;
+    Ok(())
+}
+
+async fn serve(loaded: Loaded, is_test: bool) -> anyhow::Result<()> {
+    // Before anybody is told that the server is there.
+    let parent = parent_id();
     let config = &loaded.config;
-    let server = Server::bind(config)?;
-    welcome(&loaded, server.address(), server.metrics_address());
-    let stop = CancellationToken::new();
+    let server = if is_test {
+        Server::bind_for_tests(config).await?
+    } else {
+        Server::bind(config).await?
+    };
     let mut signals = Signals {
         terminate: signal(SignalKind::terminate())?,
         interrupt: signal(SignalKind::interrupt())?,
         hang_up: signal(SignalKind::hangup())?,
     };
+    // Whoever reads this may send a signal at once.
+    welcome(&loaded, server.address(), server.metrics_address());
+    if is_test {
+        tell_parent(config, &server)?;
+    }
+    let stop = CancellationToken::new();
+    let orphaned = async {
+        if is_test {
+            orphaned(parent).await;
+        } else {
+            std::future::pending().await
+        }
+    };
+    let mut orphaned = std::pin::pin!(orphaned);
     let certificates = server.certificates();
     let running = server.run(stop.clone());
     let mut running = std::pin::pin!(running);
     loop {
         tokio::select! {
             outcome = running.as_mut() => return outcome,
+            () = orphaned.as_mut(), if !stop.is_cancelled() => stop.cancel(),
             wish = signals.next() => match (wish, &certificates) {
                 (Wish::Stop, _) if stop.is_cancelled() => {
                     anyhow::bail!("stopped before all clients were sent to another node");
@@ -126,6 +198,15 @@ fn welcome(loaded: &Loaded, address: SocketAddr, metrics_address: SocketAddr) {
         "fanfare {} listens",
         env!("CARGO_PKG_VERSION")
     );
+    for variable in &loaded.variables {
+        if let Effect::Unsupported(advice) = variable.effect {
+            tracing::warn!(
+                variable = variable.name,
+                "{} is not supported: {advice}",
+                variable.name
+            );
+        }
+    }
     if loaded.has_default_app {
         tracing::warn!(
             "no app is configured: serving app id app-id, key app-key, secret app-secret, on loopback only"
@@ -142,15 +223,24 @@ fn hint(config: &Config, address: SocketAddr) -> String {
         .first()
         .and_then(|app| app.pairs().into_iter().next())
         .map_or_else(|| "app-key".to_owned(), |pair| pair.key);
-    let is_tls = config.server.tls.is_some();
+    // Beside a port of its own for TLS, this one is plain.
+    let is_tls = config
+        .server
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.port.is_none());
     let host = match address.ip() {
         ip if ip.is_unspecified() => "<the name of this host>".to_owned(),
         ip => ip.to_string(),
     };
+    let port = address.port();
+    let (ws_port, http_port) = if is_tls {
+        ("wssPort", "httpsPort")
+    } else {
+        ("wsPort", "httpPort")
+    };
     format!(
-        "\nIn a page:  new Pusher('{key}', {{ wsHost: '{host}', {}: {}, forceTLS: {is_tls}, enabledTransports: ['ws', 'wss'], cluster: '' }})\n",
-        if is_tls { "wssPort" } else { "wsPort" },
-        address.port(),
+        "\nIn a page:  new Pusher('{key}', {{ wsHost: '{host}', {ws_port}: {port}, httpHost: '{host}', {http_port}: {port}, forceTLS: {is_tls}, cluster: '' }})\n",
     )
 }
 

@@ -15,7 +15,6 @@ use hyper::upgrade::Upgraded;
 use hyper::{Request, Uri, header};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -309,12 +308,14 @@ async fn open(target: &Target) -> anyhow::Result<Socket> {
         .with_context(|| format!("{} cannot be reached", target.url))?;
     let stream: Box<dyn Stream> = if is_tls {
         let name = ServerName::try_from(plain_host.to_owned())?;
-        Box::new(tls_connector()?.connect(name, stream).await?)
+        let config = Arc::new(target.trust.client_config());
+        Box::new(TlsConnector::from(config).connect(name, stream).await?)
     } else {
         Box::new(stream)
     };
     let request = Request::get(format!(
-        "/app/{}?protocol=7&client=fanfare-cli&version={}",
+        "{}/app/{}?protocol=7&client=fanfare-cli&version={}",
+        uri.path().trim_end_matches('/'),
         target.credentials.key,
         env!("CARGO_PKG_VERSION")
     ))
@@ -333,16 +334,4 @@ async fn open(target: &Target) -> anyhow::Result<Socket> {
             .context("no WebSocket there; is it a Pusher-compatible server?")?;
     socket.set_max_message_size(MAX_MESSAGE);
     Ok(FragmentCollector::new(socket))
-}
-
-fn tls_connector() -> anyhow::Result<TlsConnector> {
-    let roots = RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
 }

@@ -1,13 +1,15 @@
 //! `[[apps]]`: the tenants of the file.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 use fanfare_protocol::{AppId, AppKey, AppSecret, Limits};
 use figment::Figment;
 use figment::providers::Serialized;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::ConfigError;
+use super::{ConfigError, WebhookConfig};
 use crate::apps::{App, KeyPair, OverQuota};
 
 /// What the app is called when none is configured, as soketi users know it.
@@ -16,7 +18,10 @@ const DEFAULT_KEY: &str = "app-key";
 const DEFAULT_SECRET: &str = "app-secret";
 
 /// The largest number of client events per second, which is to say no limit.
-pub(super) const MAX_RATE: u32 = 1_000_000;
+pub const MAX_RATE: u32 = 1_000_000;
+
+/// Webhooks of one app: each costs a look at every event of the app.
+const MAX_WEBHOOKS: usize = 20;
 
 /// What stands in the place of a secret.
 pub(super) const MASK: &str = "..";
@@ -58,6 +63,10 @@ pub struct AppConfig {
     /// Whether a refused subscription is told to its channel too. Default true.
     #[serde(default = "yes")]
     pub subscription_errors: bool,
+    /// Whether answers of the HTTP API have the member `"ok":true`, as those of
+    /// soketi. Default false.
+    #[serde(default)]
+    pub soketi_answers: bool,
     /// What a connection above `limits.connections` is told: `retry_later`
     /// (4100) or `refuse` (4004). Default `retry_later`.
     #[serde(default)]
@@ -65,9 +74,51 @@ pub struct AppConfig {
     /// Origins of pages that may connect. Default: all.
     #[serde(default)]
     pub allowed_origins: Vec<String>,
+    /// A preset for `limits.connections` and `limits.messages_per_day`, where
+    /// those are not set. Default `unlimited`.
+    #[serde(default)]
+    pub plan: Plan,
+    /// Whether events that come shortly after one another share a webhook
+    /// request. Default true.
+    #[serde(default = "yes")]
+    pub webhook_batching: bool,
+    /// What the back end is told, and where.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<WebhookConfig>,
     /// Sizes, counts and rates.
     #[serde(default)]
     pub limits: Limits,
+}
+
+/// A preset of limits, as plans of the hosted service set them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Plan {
+    /// 100 connections, 200,000 messages a day: Pusher's free plan.
+    Sandbox,
+    /// 500 connections, 1 million messages a day.
+    Startup,
+    /// 2,000 connections, 5 million messages a day.
+    Pro,
+    /// No limit.
+    #[default]
+    Unlimited,
+}
+
+impl Plan {
+    fn apply(self, limits: &Limits) -> Limits {
+        let (connections, messages) = match self {
+            Self::Sandbox => (100, 200_000),
+            Self::Startup => (500, 1_000_000),
+            Self::Pro => (2_000, 5_000_000),
+            Self::Unlimited => return limits.clone(),
+        };
+        Limits {
+            connections: limits.connections.or(Some(connections)),
+            messages_per_day: limits.messages_per_day.or(Some(messages)),
+            ..limits.clone()
+        }
+    }
 }
 
 /// A key and its secret.
@@ -131,8 +182,12 @@ impl AppConfig {
             watchlist: false,
             authorized_connections: false,
             subscription_errors: true,
+            soketi_answers: false,
             over_quota: OverQuota::default(),
             allowed_origins: Vec::new(),
+            plan: Plan::default(),
+            webhook_batching: true,
+            webhooks: Vec::new(),
             limits: Limits::default(),
         }
     }
@@ -179,9 +234,18 @@ impl AppConfig {
             .collect()
     }
 
-    pub(super) fn check(&self, index: usize) -> Result<(), ConfigError> {
+    /// Checks an app that stands in no file.
+    ///
+    /// # Errors
+    /// The first value that it cannot have.
+    pub fn check_alone(&self) -> Result<(), ConfigError> {
+        self.check("app")
+    }
+
+    /// `path` is where the app stands.
+    pub(super) fn check(&self, path: &str) -> Result<(), ConfigError> {
         let bad = |name: &str, value: &str, expected: &str| {
-            ConfigError::bad_value(&format!("apps[{index}].{name}"), value, expected, None)
+            ConfigError::bad_value(&format!("{path}.{name}"), value, expected, None)
         };
         if !is_path_segment(&self.id) {
             return Err(bad(
@@ -192,7 +256,7 @@ impl AppConfig {
         }
         let missing = |name: &str| {
             ConfigError::missing(
-                format!("apps[{index}].{name}"),
+                format!("{path}.{name}"),
                 "key and secret, or keys = [{ key = \"…\", secret = \"…\" }]",
             )
         };
@@ -220,7 +284,32 @@ impl AppConfig {
                 ));
             }
         }
+        self.check_webhooks(&bad)?;
         self.check_limits(&bad)
+    }
+
+    fn check_webhooks(
+        &self,
+        bad: &impl Fn(&str, &str, &str) -> ConfigError,
+    ) -> Result<(), ConfigError> {
+        if self.webhooks.len() > MAX_WEBHOOKS {
+            let expected = format!("at most {MAX_WEBHOOKS} webhooks");
+            return Err(bad("webhooks", &self.webhooks.len().to_string(), &expected));
+        }
+        let mut ids = HashSet::new();
+        for (index, webhook) in self.webhooks.iter().enumerate() {
+            let at = |key: &str| format!("webhooks[{index}].{key}");
+            let checked = webhook.to_webhook().map_err(|invalid| {
+                let shown = webhook.shown(invalid.key);
+                bad(&at(invalid.key), shown, &invalid.expected)
+            })?;
+            if !ids.insert(checked.id) {
+                let expected =
+                    "a webhook that differs from those before it in URL, events or channels";
+                return Err(bad(&at("url"), webhook.shown("url"), expected));
+            }
+        }
+        Ok(())
     }
 
     fn check_limits(
@@ -228,6 +317,22 @@ impl AppConfig {
         bad: &impl Fn(&str, &str, &str) -> ConfigError,
     ) -> Result<(), ConfigError> {
         let limits = &self.limits;
+        let per_second = |limit: Option<u32>| limit.map(|limit| limit as usize);
+        for (name, value) in [
+            (
+                "backend_events_per_second",
+                per_second(limits.backend_events_per_second),
+            ),
+            ("reads_per_second", per_second(limits.reads_per_second)),
+        ] {
+            if value.is_some_and(|value| !(1..=MAX_RATE as usize).contains(&value)) {
+                return Err(bad(
+                    &format!("limits.{name}"),
+                    &value.unwrap_or_default().to_string(),
+                    &format!("a whole number from 1 to {MAX_RATE}, or nothing for no limit"),
+                ));
+            }
+        }
         for (name, value, range) in [
             ("channel_name_length", limits.channel_name_length, 1..=200),
             ("event_name_length", limits.event_name_length, 1..=200),
@@ -271,7 +376,8 @@ impl AppConfig {
     }
 
     /// The app as the server knows it. Call it after the configuration was
-    /// checked; a key without its secret is left out.
+    /// checked; a key without its secret is left out, and so is a webhook that
+    /// cannot be used.
     #[must_use]
     pub fn to_app(&self) -> App {
         App {
@@ -291,9 +397,16 @@ impl AppConfig {
             watchlist: self.watchlist,
             authorized_connections: self.authorized_connections,
             subscription_errors: self.subscription_errors,
+            soketi_answers: self.soketi_answers,
             over_quota: self.over_quota,
             allowed_origins: self.allowed_origins.clone(),
-            limits: self.limits.clone(),
+            webhook_batching: self.webhook_batching,
+            webhooks: self
+                .webhooks
+                .iter()
+                .filter_map(|webhook| webhook.to_webhook().ok().map(Arc::new))
+                .collect(),
+            limits: self.plan.apply(&self.limits),
         }
     }
 }

@@ -34,6 +34,16 @@ pub struct ConnectionConfig {
     /// dropped. Default 10.
     #[serde(with = "seconds")]
     pub stalled_write: Duration,
+    /// Clients that may come from one address within a minute, also the size of a
+    /// burst; a further one is closed with 4100. An IPv6 address counts as its
+    /// /64. Absent: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts_per_minute: Option<u32>,
+    /// Wrong keys and signatures that may come from one address within a minute;
+    /// after a further one nothing from there is looked at for a minute. Absent:
+    /// no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failures_per_minute: Option<u32>,
     /// Seconds for a TLS handshake and for the head of the first request.
     /// Default 10.
     #[serde(with = "seconds")]
@@ -50,6 +60,8 @@ impl Default for ConnectionConfig {
             max_message_bytes: 64 << 10,
             outbox_bytes: 1 << 20,
             stalled_write: Duration::from_secs(10),
+            attempts_per_minute: None,
+            failures_per_minute: None,
             request_header_timeout: Duration::from_secs(10),
         }
     }
@@ -65,6 +77,19 @@ impl ConnectionConfig {
                 "a whole number of seconds from 1 to 86,400",
                 None,
             ));
+        }
+        for (key, value) in [
+            ("connection.attempts_per_minute", self.attempts_per_minute),
+            ("connection.failures_per_minute", self.failures_per_minute),
+        ] {
+            if value == Some(0) {
+                return Err(ConfigError::bad_value(
+                    key,
+                    "0",
+                    "a whole number above 0, or nothing for no limit",
+                    None,
+                ));
+            }
         }
         for (key, value, range) in [
             (

@@ -8,6 +8,7 @@ use std::fmt;
 use figment::value::Value;
 
 use super::app::MAX_RATE;
+use super::unsupported::{Loss, advice};
 use super::{AppConfig, ConfigError, error};
 
 /// How the text of a variable is read.
@@ -25,6 +26,8 @@ pub enum Form {
     Milliseconds,
     /// A number of kilobytes, for a key in bytes.
     Kilobytes,
+    /// A path; a slash at its end is left out, a missing one at its start added.
+    Path,
     /// A number; -1 and nothing mean no limit.
     Limit,
     /// A number per second; -1 means the largest that we have.
@@ -33,6 +36,8 @@ pub enum Form {
     Senders,
     /// A flag that means the log level `debug`.
     Debug,
+    /// A URL with id, key and secret of an app.
+    PusherUrl,
 }
 
 impl Form {
@@ -60,7 +65,7 @@ impl Form {
             text.trim().parse().map_err(|_| expected.to_owned())
         };
         match self {
-            Self::Text => Ok(Some(Value::from(text))),
+            Self::Text | Self::PusherUrl => Ok(Some(Value::from(text))),
             Self::Number => number("a number").map(Some),
             Self::Flag => flag(text).map(|flag| Some(Value::from(flag))),
             Self::List => {
@@ -79,6 +84,11 @@ impl Form {
             Self::Kilobytes => {
                 let kilobytes = whole("a number of kilobytes")?;
                 Ok(Some(Value::from(u64::from(kilobytes) * 1_024)))
+            }
+            Self::Path => {
+                let path = text.trim().trim_matches('/');
+                let slash = if path.is_empty() { "" } else { "/" };
+                Ok(Some(Value::from(format!("{slash}{path}"))))
             }
             Self::Limit if matches!(text.trim(), "-1" | "") => Ok(None),
             Self::Limit => {
@@ -142,6 +152,7 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
     ),
     ("FANFARE_SERVER_TLS_CERT", "server.tls.cert", Form::Text),
     ("FANFARE_SERVER_TLS_KEY", "server.tls.key", Form::Text),
+    ("FANFARE_SERVER_TLS_PORT", "server.tls.port", Form::Number),
     (
         "FANFARE_CONNECTION_ACTIVITY_TIMEOUT",
         "connection.activity_timeout",
@@ -178,6 +189,16 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
         Form::Number,
     ),
     (
+        "FANFARE_CONNECTION_ATTEMPTS_PER_MINUTE",
+        "connection.attempts_per_minute",
+        Form::Limit,
+    ),
+    (
+        "FANFARE_CONNECTION_FAILURES_PER_MINUTE",
+        "connection.failures_per_minute",
+        Form::Limit,
+    ),
+    (
         "FANFARE_CONNECTION_REQUEST_HEADER_TIMEOUT",
         "connection.request_header_timeout",
         Form::Number,
@@ -189,8 +210,97 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
         "engine.node_timeout",
         Form::Number,
     ),
+    (
+        "FANFARE_SERVER_PATH_PREFIX",
+        "server.path_prefix",
+        Form::Path,
+    ),
+    (
+        "FANFARE_SERVER_SOKETI_METRICS",
+        "server.soketi_metrics",
+        Form::Flag,
+    ),
+    (
+        "FANFARE_HTTP_FALLBACK_ENABLED",
+        "http_fallback.enabled",
+        Form::Flag,
+    ),
+    (
+        "FANFARE_HTTP_FALLBACK_PATH",
+        "http_fallback.path",
+        Form::Text,
+    ),
+    (
+        "FANFARE_HTTP_FALLBACK_HEARTBEAT",
+        "http_fallback.heartbeat",
+        Form::Number,
+    ),
+    (
+        "FANFARE_HTTP_FALLBACK_ANSWER_WAIT",
+        "http_fallback.answer_wait",
+        Form::Number,
+    ),
+    (
+        "FANFARE_HTTP_FALLBACK_SESSION_GRACE",
+        "http_fallback.session_grace",
+        Form::Number,
+    ),
+    (
+        "FANFARE_HTTP_FALLBACK_REOPEN_WAIT",
+        "http_fallback.reopen_wait",
+        Form::Number,
+    ),
+    (
+        "FANFARE_HTTP_FALLBACK_SOCKJS_SCRIPTS",
+        "http_fallback.sockjs_scripts",
+        Form::List,
+    ),
     ("FANFARE_LOG_LEVEL", "log.level", Form::Text),
     ("FANFARE_LOG_FORMAT", "log.format", Form::Text),
+    ("FANFARE_RAW_WS_KEY", "raw_ws.key", Form::Text),
+    ("FANFARE_STORE_URL", "store.url", Form::Text),
+    ("FANFARE_STORE_MASTER_KEY", "store.master_key", Form::Text),
+    (
+        "FANFARE_STORE_OLD_MASTER_KEYS",
+        "store.old_master_keys",
+        Form::List,
+    ),
+    (
+        "FANFARE_STORE_SOKETI_TABLE",
+        "store.soketi_table",
+        Form::Text,
+    ),
+    (
+        "FANFARE_WEBHOOKS_DENY_PRIVATE_TARGETS",
+        "webhooks.deny_private_targets",
+        Form::Flag,
+    ),
+    (
+        "FANFARE_WEBHOOKS_HOLD_BACK",
+        "webhooks.hold_back",
+        Form::Number,
+    ),
+    (
+        "FANFARE_WEBHOOKS_BATCH_WINDOW",
+        "webhooks.batch_window",
+        Form::Number,
+    ),
+    (
+        "FANFARE_WEBHOOKS_CONNECT_TIMEOUT",
+        "webhooks.connect_timeout",
+        Form::Number,
+    ),
+    ("FANFARE_WEBHOOKS_TIMEOUT", "webhooks.timeout", Form::Number),
+    (
+        "FANFARE_WEBHOOKS_FIRST_RETRY",
+        "webhooks.first_retry",
+        Form::Number,
+    ),
+    (
+        "FANFARE_WEBHOOKS_RETRY_FOR",
+        "webhooks.retry_for",
+        Form::Number,
+    ),
 ];
 
 /// A variable of another server or SDK that is honoured here.
@@ -240,6 +350,7 @@ pub const FOREIGN_NAMES: &[ForeignName] = &[
     ),
     foreign("REVERB_SERVER_HOST", "server.host", Form::Text),
     foreign("REVERB_SERVER_PORT", "server.port", Form::Number),
+    foreign("REVERB_SERVER_PATH", "server.path_prefix", Form::Path),
     foreign("SOKETI_DEFAULT_APP_ID", "app.id", Form::Text),
     foreign("SOKETI_DEFAULT_APP_KEY", "app.key", Form::Text),
     foreign("SOKETI_DEFAULT_APP_SECRET", "app.secret", Form::Text),
@@ -258,6 +369,16 @@ pub const FOREIGN_NAMES: &[ForeignName] = &[
         "SOKETI_DEFAULT_APP_MAX_CLIENT_EVENTS_PER_SEC",
         "app.limits.client_events_per_second",
         Form::Rate,
+    ),
+    foreign(
+        "SOKETI_DEFAULT_APP_MAX_BACKEND_EVENTS_PER_SEC",
+        "app.limits.backend_events_per_second",
+        Form::Limit,
+    ),
+    foreign(
+        "SOKETI_DEFAULT_APP_MAX_READ_REQ_PER_SEC",
+        "app.limits.reads_per_second",
+        Form::Limit,
     ),
     foreign(
         "SOKETI_DEFAULT_APP_USER_AUTHENTICATION",
@@ -311,6 +432,7 @@ pub const FOREIGN_NAMES: &[ForeignName] = &[
     ),
     foreign("SOKETI_HOST", "server.host", Form::Text),
     foreign("SOKETI_PORT", "server.port", Form::Number),
+    foreign("SOKETI_PATH_PREFIX", "server.path_prefix", Form::Path),
     foreign("SOKETI_METRICS_HOST", "server.metrics_host", Form::Text),
     foreign(
         "SOKETI_METRICS_SERVER_PORT",
@@ -330,6 +452,7 @@ pub const FOREIGN_NAMES: &[ForeignName] = &[
     foreign("SOKETI_SSL_CERT", "server.tls.cert", Form::Text),
     foreign("SOKETI_SSL_KEY", "server.tls.key", Form::Text),
     foreign("SOKETI_DEBUG", "log.level", Form::Debug),
+    foreign("PUSHER_URL", "app.id", Form::PusherUrl),
     foreign("PUSHER_APP_ID", "app.id", Form::Text),
     foreign("PUSHER_KEY", "app.key", Form::Text),
     foreign("PUSHER_APP_KEY", "app.key", Form::Text),
@@ -363,6 +486,8 @@ pub enum Effect {
     },
     /// It means nothing here, for this reason.
     Ignored(&'static str),
+    /// It sets nothing, and something is lost unless this is done.
+    Unsupported(&'static str),
 }
 
 impl fmt::Display for Effect {
@@ -371,6 +496,7 @@ impl fmt::Display for Effect {
             Self::Sets(key) => write!(f, "sets {key}"),
             Self::Overruled { key, by } => write!(f, "is ignored: {by} sets {key}"),
             Self::Ignored(reason) => write!(f, "is ignored: {reason}"),
+            Self::Unsupported(advice) => write!(f, "is not supported: {advice}"),
         }
     }
 }
@@ -416,6 +542,10 @@ impl Environment {
             let Some(text) = variables.get(known.name) else {
                 continue;
             };
+            if known.form == Form::PusherUrl {
+                environment.read_pusher_url(known.name, text, &mut app)?;
+                continue;
+            }
             // Laravel's `.env` files are full of names without a value.
             if text.is_empty() || is_service_link(known.name, text) {
                 continue;
@@ -452,6 +582,39 @@ impl Environment {
         environment.look_for_unknown(variables)?;
         environment.app = define_app(&app)?;
         Ok(environment)
+    }
+
+    /// `http://KEY:SECRET@HOST:PORT/apps/ID`, as SDKs read it.
+    fn read_pusher_url(
+        &mut self,
+        name: &'static str,
+        text: &str,
+        app: &mut Vec<(&'static str, &str, Value)>,
+    ) -> Result<(), ConfigError> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        let parts = || {
+            let (_, rest) = text.split_once("://")?;
+            let (credentials, rest) = rest.split_once('@')?;
+            let (key, secret) = credentials.split_once(':')?;
+            let (_, id) = rest.split_once("/apps/")?;
+            Some([
+                ("id", id.trim_end_matches('/')),
+                ("key", key),
+                ("secret", secret),
+            ])
+        };
+        let Some(parts) = parts() else {
+            // The text holds a secret, so it is not shown.
+            let expected = "http://KEY:SECRET@HOST/apps/ID";
+            return Err(ConfigError::bad_value("app", "..", expected, Some(name)));
+        };
+        self.note(name, "app.id");
+        for (key, value) in parts {
+            app.push((key, name, Value::from(value)));
+        }
+        Ok(())
     }
 
     /// Notes that the variable `name` sets `key`, before all that did so far.
@@ -503,14 +666,19 @@ impl Environment {
                 .iter()
                 .any(|prefix| name.starts_with(prefix))
             {
-                let is_known = FOREIGN_NAMES.iter().any(|known| known.name == name);
                 self.used.push(Used {
                     name: name.clone(),
-                    effect: Effect::Ignored(match (is_service_link, is_known) {
-                        (true, _) => "it describes a service, as Kubernetes and Docker set it",
-                        (false, true) => "it is empty",
-                        (false, false) => "it has no counterpart here",
-                    }),
+                    effect: if is_service_link {
+                        Effect::Ignored("it describes a service, as Kubernetes and Docker set it")
+                    } else if text.is_empty() {
+                        Effect::Ignored("it is empty")
+                    } else {
+                        match advice(name) {
+                            Some((Loss::None, reason)) => Effect::Ignored(reason),
+                            Some((Loss::Behaviour, advice)) => Effect::Unsupported(advice),
+                            None => Effect::Ignored("it has no counterpart here"),
+                        }
+                    },
                 });
             }
         }
@@ -599,6 +767,8 @@ mod tests {
     fn limits_of_foreign_names_exist() {
         let limits = toml::Value::try_from(Limits {
             connections: Some(1),
+            backend_events_per_second: Some(1),
+            reads_per_second: Some(1),
             ..Limits::default()
         })
         .unwrap();

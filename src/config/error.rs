@@ -63,6 +63,14 @@ pub enum ConfigError {
         /// What it should be.
         expected: String,
     },
+    /// A file of another server that cannot be read as JSON.
+    #[error("{path} is not JSON: {source}")]
+    NotJson {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
     /// A key that must be set.
     #[error("{key} is missing{origin}: expected {expected}")]
     Missing {
@@ -85,7 +93,8 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// `origin` is a variable, a flag or a file.
-    pub(super) fn bad_value(key: &str, value: &str, expected: &str, origin: Option<&str>) -> Self {
+    #[must_use]
+    pub fn bad_value(key: &str, value: &str, expected: &str, origin: Option<&str>) -> Self {
         Self::BadValue {
             key: key.to_owned(),
             value: if key.ends_with("secret") {
@@ -98,7 +107,9 @@ impl ConfigError {
         }
     }
 
-    pub(super) fn missing(key: String, expected: &str) -> Self {
+    /// What must be set and is not.
+    #[must_use]
+    pub fn missing(key: String, expected: &str) -> Self {
         Self::Missing {
             key,
             origin: String::new(),
@@ -213,7 +224,8 @@ fn find(figment: &Figment, path: &[String]) -> Option<Value> {
 fn shown(value: Option<&Value>, path: &[String]) -> String {
     let is_secret = path
         .iter()
-        .any(|segment| segment == "secret" || segment == "keys");
+        .any(|segment| matches!(segment.as_str(), "secret" | "keys" | "headers"))
+        || path.first().is_some_and(|section| section == "store");
     match value {
         _ if is_secret => MASK.to_owned(),
         Some(Value::Dict(..)) => "a table".to_owned(),

@@ -10,9 +10,16 @@ mod connection;
 mod engine;
 mod environment;
 mod error;
+mod http_fallback;
 mod log;
+mod migration;
+mod raw_ws;
 mod seconds;
 mod server;
+mod store;
+mod unsupported;
+mod webhook;
+mod webhooks;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -21,14 +28,21 @@ use figment::Figment;
 use figment::providers::Serialized;
 use serde::{Deserialize, Serialize};
 
-pub use self::app::{AppConfig, KeyConfig, Secret};
+pub use self::app::{AppConfig, KeyConfig, MAX_RATE, Plan, Secret};
 pub use self::connection::ConnectionConfig;
 pub use self::engine::{EngineConfig, RedisAddress, RedisDeployment, RedisUrl};
 use self::environment::Environment;
 pub use self::environment::{Effect, FOREIGN_NAMES, ForeignName, Form, OWN_NAMES, Used};
 pub use self::error::ConfigError;
+pub use self::http_fallback::HttpFallbackConfig;
 pub use self::log::{LogConfig, LogFormat};
-pub use self::server::{ServerConfig, TlsConfig};
+pub use self::migration::{From as MigrationFrom, Migration};
+pub use self::raw_ws::RawWsConfig;
+pub use self::server::{CertificateConfig, ServerConfig, TlsConfig};
+pub use self::store::StoreConfig;
+pub use self::unsupported::Loss;
+pub use self::webhook::WebhookConfig;
+pub use self::webhooks::WebhooksConfig;
 
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -40,8 +54,16 @@ pub struct Config {
     pub connection: ConnectionConfig,
     /// How the nodes of one deployment find one another.
     pub engine: EngineConfig,
+    /// Clients that cannot use WebSockets.
+    pub http_fallback: HttpFallbackConfig,
     /// What is logged, and how.
     pub log: LogConfig,
+    /// The plain WebSocket at `/ws`.
+    pub raw_ws: RawWsConfig,
+    /// How webhooks are sent, and where they may go.
+    pub webhooks: WebhooksConfig,
+    /// The database of apps.
+    pub store: StoreConfig,
     /// The tenants.
     pub apps: Vec<AppConfig>,
 }
@@ -78,11 +100,17 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong, with key, value and what is expected.
     pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
-        let mut figment = Figment::new();
+        let table = match &sources.file {
+            Some(path) => read_file(path)?,
+            None => toml::Table::new(),
+        };
+        Self::from_table(table, sources)
+    }
+
+    /// As [`Self::load`], with the content of the file given.
+    fn from_table(table: toml::Table, sources: &Sources) -> Result<Loaded, ConfigError> {
+        let mut figment = Figment::from(Serialized::globals(table));
         let mut origins: HashMap<String, String> = HashMap::new();
-        if let Some(path) = &sources.file {
-            figment = figment.merge(Serialized::globals(read_file(path)?));
-        }
         let mut environment = Environment::read(&sources.variables)?;
         for setting in environment.settings.drain(..) {
             origins.insert(setting.key.to_owned(), setting.variable);
@@ -111,12 +139,13 @@ impl Config {
                     for (key, variable) in environment.app_variables() {
                         origins.insert(format!("apps[0].{key}"), variable);
                     }
-                    app
+                    Some(app)
                 }
-                None => AppConfig::default_app(),
+                // A server with a database has the apps of that.
+                None => config.store.url.is_none().then(AppConfig::default_app),
             };
-            has_default_app = app.has_default_credentials();
-            config.apps.push(app);
+            has_default_app = app.as_ref().is_some_and(AppConfig::has_default_credentials);
+            config.apps.extend(app);
         } else {
             environment.app_is_ignored();
         }
@@ -141,11 +170,13 @@ impl Config {
         self.server.check()?;
         self.connection.check()?;
         self.engine.check()?;
+        self.http_fallback.check()?;
         self.log.check()?;
+        self.store.check()?;
         let mut ids = HashSet::new();
         let mut keys = HashSet::new();
         for (index, app) in self.apps.iter().enumerate() {
-            app.check(index)?;
+            app.check(&format!("apps[{index}]"))?;
             if !ids.insert(app.id.as_str()) {
                 let key = format!("apps[{index}].id");
                 return Err(ConfigError::bad_value(
@@ -167,6 +198,7 @@ impl Config {
                 }
             }
         }
+        self.raw_ws.check(&keys)?;
         let is_known = self.apps.iter().any(AppConfig::has_default_credentials);
         if is_known && !self.server.host.to_canonical().is_loopback() {
             return Err(ConfigError::DefaultCredentials {

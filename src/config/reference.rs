@@ -34,14 +34,36 @@ fn rows(heading: &str) -> Vec<Vec<String>> {
 fn with_every_key() -> Config {
     let mut config = Config::default();
     config.server.max_connections = Some(1);
+    config.connection.attempts_per_minute = Some(1);
+    config.connection.failures_per_minute = Some(1);
     config.server.tls = Some(TlsConfig {
-        cert: "cert.pem".into(),
-        key: "key.pem".into(),
+        port: Some(443),
+        also: vec![CertificateConfig {
+            cert: "cert.pem".into(),
+            key: "key.pem".into(),
+        }],
+        ..TlsConfig::new("cert.pem", "key.pem")
     });
     config.engine.url = Some("redis://127.0.0.1".into());
+    config.raw_ws.key = Some("key".to_owned());
+    config.store = StoreConfig {
+        url: Some("sqlite://fanfare.db".into()),
+        master_key: Some("key".into()),
+        old_master_keys: vec!["key".into()],
+        soketi_table: Some("apps".to_owned()),
+    };
     let mut app = AppConfig::new("id", "key", "secret");
     app.keys = app.pairs();
     app.limits.connections = Some(1);
+    app.limits.messages_per_day = Some(1);
+    app.limits.backend_events_per_second = Some(1);
+    app.limits.reads_per_second = Some(1);
+    let mut webhook = WebhookConfig::new("https://example.com/", &[]);
+    webhook.channel_prefix = Some(String::new());
+    webhook.channel_suffix = Some(String::new());
+    webhook.channel_pattern = Some(String::new());
+    webhook.headers.insert("name".to_owned(), "value".into());
+    app.webhooks.push(webhook);
     config.apps.push(app);
     config
 }
@@ -54,6 +76,12 @@ fn collect(header: &str, table: &Table, keys: &mut BTreeMap<String, Vec<String>>
     };
     for (name, value) in table {
         match value {
+            // Its keys are the operator's.
+            Value::Table(_) if name == "headers" => {
+                keys.entry(header.to_owned())
+                    .or_default()
+                    .push(name.clone());
+            }
             Value::Table(inner) => collect(&format!("[{}]", join(name)), inner, keys),
             Value::Array(list) if list.first().is_some_and(Value::is_table) => {
                 for element in list.iter().filter_map(Value::as_table) {
@@ -157,6 +185,8 @@ fn every_foreign_name_is_documented() {
                 Form::Limit => "a number; -1: no limit",
                 Form::Rate => "a number; -1: as many as possible",
                 Form::Senders => "`members`, `all` or `none`",
+                Form::Path => "path",
+                Form::PusherUrl => "http://KEY:SECRET@HOST/apps/ID`; sets key and secret too",
                 Form::Debug => "`true`: `debug`",
             };
             let form = form.trim_matches('`').to_owned();

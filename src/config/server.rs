@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
+use super::http_fallback::is_path;
 use super::seconds;
 
 /// Ports, certificates, start and stop.
@@ -31,6 +32,11 @@ pub struct ServerConfig {
     pub shutdown_grace: Duration,
     /// Addresses of proxies whose `X-Forwarded-Proto` is believed. Default none.
     pub trusted_proxies: Vec<IpNet>,
+    /// What stands before every path, such as `/realtime`; for servers that
+    /// share a host name with others. Default empty.
+    pub path_prefix: String,
+    /// Whether metrics have the names of soketi too. Default false.
+    pub soketi_metrics: bool,
     /// Certificate and key; absent: plain connections.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsConfig>,
@@ -44,6 +50,36 @@ pub struct TlsConfig {
     pub cert: PathBuf,
     /// Private key.
     pub key: PathBuf,
+    /// Port of its own for TLS; `server.port` is plain then. Absent:
+    /// `server.port` speaks TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Further certificates, for clients that ask for another name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<CertificateConfig>,
+}
+
+/// A certificate for a name that the first one does not cover.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateConfig {
+    /// Certificate chain, the server's own first.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+impl TlsConfig {
+    /// One certificate, on the server's port.
+    #[must_use]
+    pub fn new(cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self {
+            cert: cert.into(),
+            key: key.into(),
+            port: None,
+            also: Vec::new(),
+        }
+    }
 }
 
 impl Default for ServerConfig {
@@ -56,6 +92,8 @@ impl Default for ServerConfig {
             max_connections: None,
             shutdown_grace: Duration::from_secs(10),
             trusted_proxies: Vec::new(),
+            path_prefix: String::new(),
+            soketi_metrics: false,
             tls: None,
         }
     }
@@ -71,6 +109,14 @@ impl ServerConfig {
                 None,
             ));
         }
+        if !self.path_prefix.is_empty() && !is_path(&self.path_prefix) {
+            return Err(ConfigError::bad_value(
+                "server.path_prefix",
+                &self.path_prefix,
+                "a path such as /realtime, without a slash at the end, or nothing",
+                None,
+            ));
+        }
         let share_an_address = self.host == self.metrics_host
             || self.host.is_unspecified()
             || self.metrics_host.is_unspecified();
@@ -82,6 +128,18 @@ impl ServerConfig {
                 None,
             ));
         }
+        let tls_port = self.tls.as_ref().and_then(|tls| tls.port);
+        if let Some(port) = tls_port
+            && port != 0
+            && (port == self.port || (port == self.metrics_port && share_an_address))
+        {
+            return Err(ConfigError::bad_value(
+                "server.tls.port",
+                &port.to_string(),
+                "another port than server.port and server.metrics_port",
+                None,
+            ));
+        }
         Ok(())
     }
 
@@ -90,7 +148,14 @@ impl ServerConfig {
         let Some(tls) = &self.tls else {
             return Ok(());
         };
-        for (key, path) in [("server.tls.cert", &tls.cert), ("server.tls.key", &tls.key)] {
+        let also = tls.also.iter().flat_map(|more| {
+            [
+                ("server.tls.also.cert", &more.cert),
+                ("server.tls.also.key", &more.key),
+            ]
+        });
+        let first = [("server.tls.cert", &tls.cert), ("server.tls.key", &tls.key)];
+        for (key, path) in first.into_iter().chain(also) {
             // Reading, because a directory can be opened.
             if let Err(error) = std::fs::read(path) {
                 return Err(ConfigError::bad_value(

@@ -155,7 +155,7 @@ fn what_became_of_each_variable_is_told() {
             "REVERB_APP_KEY is ignored: it is empty",
             "SOKETI_METRICS_HOST sets server.metrics_host",
             "SOKETI_PORT is ignored: FANFARE_SERVER_PORT sets server.port",
-            "SOKETI_QUEUE_DRIVER is ignored: it has no counterpart here",
+            "SOKETI_QUEUE_DRIVER is ignored: nothing has to be set: this is done in the server's memory",
         ]
     );
 }
@@ -192,7 +192,7 @@ fn what_is_wrong_is_named_with_key_value_and_expectation() {
         (
             "[sever]\n",
             &[],
-            "unknown key sever (set by FILE); expected one of: server, connection, log, apps",
+            "unknown key sever (set by FILE); expected one of: server, connection, http_fallback, log, raw_ws, webhooks, store, apps",
         ),
         (
             "[server]\nport = 70000",
@@ -259,6 +259,11 @@ fn what_is_wrong_is_named_with_key_value_and_expectation() {
             &[],
             "log.format = \"xml\" (set by FILE) is not valid: expected one of: auto, text, json",
         ),
+        (
+            "[raw_ws]\nkey = \"nobody's\"",
+            &[],
+            "raw_ws.key = \"nobody's\" (set by FILE) is not valid: expected the key of an app",
+        ),
         ("\n[server", &[], "FILE is not TOML: line 2, column "),
         (
             "",
@@ -273,7 +278,7 @@ fn what_is_wrong_is_named_with_key_value_and_expectation() {
         (
             "",
             &[("FANFARE_SERVER_PROT", "1")],
-            "unknown variable FANFARE_SERVER_PROT; did you mean FANFARE_SERVER_PORT?",
+            "unknown variable FANFARE_SERVER_PROT; did you mean FANFARE_SERVER_PORT or FANFARE_SERVER_PATH_PREFIX?",
         ),
         (
             "",
@@ -339,6 +344,47 @@ fn what_is_wrong_is_named_with_key_value_and_expectation() {
             &format!("{app}limits = {{ members = 0 }}"),
             &[],
             "unknown key apps[0].limits.members (set by FILE); expected one of: connections",
+        ),
+        (
+            &format!("{app}[[apps.webhooks]]\nurl = \"example.com\"\nevents = [\"cache_miss\"]"),
+            &[],
+            "apps[0].webhooks[0].url = \"example.com\" (set by FILE) is not valid: expected a URL such as",
+        ),
+        (
+            &format!("{app}[[apps.webhooks]]\nurl = \"http://u:p@a/\"\nevents = [\"cache_miss\"]"),
+            &[],
+            "apps[0].webhooks[0].url = \"..\" (set by FILE) is not valid: expected a URL such as",
+        ),
+        (
+            &format!("{app}[[apps.webhooks]]\nurl = \"http://a/\"\nevents = []"),
+            &[],
+            "apps[0].webhooks[0].events = \"\" (set by FILE) is not valid: expected at least one of: channel_occupied",
+        ),
+        (
+            &format!("{app}[[apps.webhooks]]\nurl = \"http://a/\"\nevents = [\"order\"]"),
+            &[],
+            "apps[0].webhooks[0].events[0] = \"order\" (set by FILE) is not valid: expected one of: channel_occupied",
+        ),
+        (
+            &format!(
+                "{app}[[apps.webhooks]]\nurl = \"http://a/\"\nevents = [\"cache_miss\"]\nchannel_pattern = \"(\""
+            ),
+            &[],
+            "apps[0].webhooks[0].channel_pattern = \"(\" (set by FILE) is not valid: expected a regular expression",
+        ),
+        (
+            &format!(
+                "{app}[[apps.webhooks]]\nurl = \"http://a/\"\nevents = [\"cache_miss\"]\nheaders = {{ Host = \"precious\" }}"
+            ),
+            &[],
+            "apps[0].webhooks[0].headers = \"..\" (set by FILE) is not valid: expected headers of your own",
+        ),
+        (
+            &format!(
+                "{app}webhooks = [{{ url = \"http://a/\", events = [\"cache_miss\"] }}, {{ url = \"http://a/\", events = [\"cache_miss\"] }}]"
+            ),
+            &[],
+            "apps[0].webhooks[1].url = \"http://a/\" (set by FILE) is not valid: expected a webhook that differs",
         ),
         (
             &format!("{app}colour = 1"),

@@ -11,8 +11,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use arc_swap::{ArcSwap, Guard};
 use fanfare_protocol::error::ClientError;
-use fanfare_protocol::{ChannelName, Close, Frame, SocketId, UserId};
+use fanfare_protocol::{AppId, ChannelName, Close, Frame, SocketId, UserId};
 
 use tokio::sync::oneshot;
 
@@ -39,7 +40,9 @@ pub(super) const INLINE_WRITES: usize = 32;
 /// One app's part of the hub.
 #[derive(Debug)]
 pub struct AppHub {
-    app: Arc<App>,
+    id: AppId,
+    /// As it is at the moment; changed by [`super::Hub::update`].
+    app: ArcSwap<App>,
     core: Arc<HubCore>,
     hasher: RandomState,
     pub(super) channels: [Mutex<ChannelShard>; SHARDS],
@@ -69,10 +72,26 @@ pub struct Counters {
     pub messages_received: AtomicU64,
     /// Messages that were handed to clients.
     pub messages_sent: AtomicU64,
+    /// Those of them that greet a new subscriber, and count towards no quota.
+    pub greetings: AtomicU64,
+    /// Requests to publish that the HTTP API accepted; twice if they asked for
+    /// information too.
+    pub api_calls: AtomicU64,
     /// Events that the HTTP API accepted, each channel counted.
     pub api_events: AtomicU64,
     /// Client events that were accepted.
     pub client_events: AtomicU64,
+}
+
+impl Counters {
+    /// What the hosted service calls messages: API calls and deliveries.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // Read in this order, so that the difference is never negative.
+        let greetings = count(&self.greetings);
+        count(&self.api_calls) + count(&self.messages_sent).saturating_sub(greetings)
+    }
 }
 
 /// Whether a publication on a channel would reach anybody.
@@ -87,7 +106,8 @@ pub(super) enum Audience {
 impl AppHub {
     pub(super) fn new(app: Arc<App>, core: Arc<HubCore>) -> Self {
         Self {
-            app,
+            id: app.id.clone(),
+            app: ArcSwap::new(app),
             core,
             hasher: RandomState::new(),
             channels: std::array::from_fn(|_| Mutex::default()),
@@ -98,10 +118,34 @@ impl AppHub {
         }
     }
 
-    /// The app.
+    /// The app's id.
     #[must_use]
-    pub fn app(&self) -> &Arc<App> {
-        &self.app
+    pub fn id(&self) -> &AppId {
+        &self.id
+    }
+
+    /// The app as it is at the moment. Not to be kept: it may change.
+    #[must_use]
+    pub fn app(&self) -> Guard<Arc<App>> {
+        self.app.load()
+    }
+
+    /// Takes over a change of the app. Connections of one that was disabled are
+    /// closed with 4003.
+    pub(super) fn update(&self, app: Arc<App>) {
+        debug_assert_eq!(app.id, self.id);
+        let is_enabled = app.enabled;
+        self.app.store(app);
+        if !is_enabled {
+            self.close_all(&Close::AppDisabled);
+        }
+    }
+
+    /// Closes all connections of this node.
+    pub(super) fn close_all(&self, close: &Close) {
+        for connection in self.connections() {
+            connection.outbox().close(close);
+        }
     }
 
     pub(super) fn core(&self) -> &HubCore {
@@ -109,9 +153,10 @@ impl AppHub {
     }
 
     pub(super) fn rules(&self) -> ChannelRules {
+        let app = self.app.load();
         ChannelRules {
-            subscription_count: self.app.subscription_count,
-            presence_members: self.app.limits.presence_members,
+            subscription_count: app.subscription_count,
+            presence_members: app.limits.presence_members,
         }
     }
 
@@ -141,14 +186,14 @@ impl AppHub {
             if self.core.is_clustered && event.is_edge() {
                 continue;
             }
-            self.core.events.emit(&self.app.id, || event);
+            self.core.events.emit(&self.id, || event);
         }
     }
 
     /// Has the other nodes told. Called under the lock of the channel's shard.
     fn tell_others(&self, channel: &ChannelName) {
         if self.core.is_clustered {
-            self.core.engine.changed(&self.app.id, channel);
+            self.core.engine.changed(&self.id, channel);
         }
     }
 
@@ -165,7 +210,7 @@ impl AppHub {
             is_counted: false,
             is_on_node: false,
         };
-        if !self.app.authorized_connections {
+        if !self.app.load().authorized_connections {
             place.count()?;
         }
         self.core.node.enter()?;
@@ -182,9 +227,7 @@ impl AppHub {
             .fetch_add(1, Ordering::Relaxed);
         self.core
             .events
-            .emit(&self.app.id, || HubEventKind::ConnectionOpened {
-                socket_id,
-            });
+            .emit(&self.id, || HubEventKind::ConnectionOpened { socket_id });
     }
 
     pub(super) fn dismiss(&self, socket_id: SocketId) {
@@ -194,9 +237,7 @@ impl AppHub {
             .fetch_add(1, Ordering::Relaxed);
         self.core
             .events
-            .emit(&self.app.id, || HubEventKind::ConnectionClosed {
-                socket_id,
-            });
+            .emit(&self.id, || HubEventKind::ConnectionClosed { socket_id });
     }
 
     /// The connections of this node, as they are at the moment.
@@ -228,10 +269,10 @@ impl AppHub {
     /// Reports and carries out what a sign-in or sign-out changed.
     pub(super) fn changed(self: &Arc<Self>, user_id: &UserId, changed: &Changed, is_online: bool) {
         if self.core.is_clustered {
-            self.core.engine.user_changed(&self.app.id, user_id);
+            self.core.engine.user_changed(&self.id, user_id);
         } else if changed.is_edge {
             let user_id = user_id.clone();
-            self.core.events.emit(&self.app.id, || {
+            self.core.events.emit(&self.id, || {
                 if is_online {
                     HubEventKind::UserOnline { user_id }
                 } else {
@@ -269,9 +310,9 @@ impl AppHub {
     ) -> Result<(), ClientError> {
         let mut joining = Joining::new(self, channel);
         let state = if joining.needs_attach {
-            let attached = self.core.engine.attach(&self.app.id, channel).await;
+            let attached = self.core.engine.attach(&self.id, channel).await;
             Some(attached.map_err(|error| {
-                tracing::warn!(%error, app.id = %self.app.id, "subscription refused");
+                tracing::warn!(%error, app.id = %self.id, "subscription refused");
                 ClientError::Unavailable
             })?)
         } else {
@@ -331,7 +372,7 @@ impl AppHub {
     }
 
     pub(super) fn put_off_count(&self, shard: &mut ChannelShard, channel: &ChannelName) {
-        let is_late = self.app.subscription_count
+        let is_late = self.app.load().subscription_count
             && shard
                 .channels
                 .get(channel)
@@ -518,7 +559,7 @@ impl AppHub {
             outbox.abort(&Close::OverCapacity);
             return;
         }
-        let is_unauthorized = self.app.authorized_connections
+        let is_unauthorized = self.app.load().authorized_connections
             && !connection.is_authorized()
             && connection.age_ms(now_ms) >= timeouts.authorization_ms;
         if is_unauthorized {
@@ -545,12 +586,18 @@ pub struct Place {
 }
 
 impl Place {
+    /// The app that the place is in, as it is at the moment.
+    #[must_use]
+    pub fn app(&self) -> Arc<App> {
+        self.app.app.load_full()
+    }
+
     /// Counts this place towards the app's limit from now on.
     pub(super) fn count(&mut self) -> Result<(), Close> {
         if self.is_counted {
             return Ok(());
         }
-        let app = &self.app.app;
+        let app = self.app.app();
         let limit = app.limits.connections.unwrap_or(usize::MAX);
         self.app
             .counted

@@ -126,7 +126,7 @@ impl<O: ?Sized> fmt::Debug for Connection<O> {
 
 /// An outbox that keeps what it is given, for the tests of the hub.
 #[cfg(test)]
-pub(super) mod recorder {
+pub(crate) mod recorder {
     use std::sync::Mutex;
 
     use fanfare_protocol::{Close, Frame};

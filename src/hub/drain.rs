@@ -27,6 +27,8 @@ pub(super) struct Drain {
     /// The next subscriber that gets `batch`; past the end when all have it.
     next_peer: usize,
     delivered: usize,
+    /// Those that greeted a new subscriber.
+    greeted: usize,
     is_finished: bool,
 }
 
@@ -40,6 +42,7 @@ impl Drain {
             batch: Batch::default(),
             next_peer: usize::MAX,
             delivered: 0,
+            greeted: 0,
             is_finished: false,
         }
     }
@@ -78,6 +81,7 @@ impl Drain {
                 done,
             }) => {
                 self.delivered += greeting.len();
+                self.greeted += greeting.len();
                 peer.outbox().push(&greeting);
                 self.peers.insert(peer);
                 // The receiver is gone when the client is; nobody to tell then.
@@ -97,6 +101,13 @@ impl Drain {
             .messages_sent
             .fetch_add(self.delivered as u64, Ordering::Relaxed);
         self.delivered = 0;
+        if self.greeted > 0 {
+            self.app
+                .counters
+                .greetings
+                .fetch_add(self.greeted as u64, Ordering::Relaxed);
+            self.greeted = 0;
+        }
         self.batch = Batch::default();
         let peers = std::mem::take(&mut self.peers);
         match self.app.hand_back(&self.channel, peers) {

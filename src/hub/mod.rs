@@ -29,6 +29,8 @@ use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
 pub use self::app::{AppHub, Counters, Place};
+#[cfg(test)]
+pub(crate) use self::connection::recorder;
 pub use self::connection::{Connection, Outbox};
 use self::engine::Engine;
 use self::events::HubEvents;
@@ -125,13 +127,7 @@ impl Hub {
     /// The part of the hub that belongs to `app`.
     #[must_use]
     pub fn app(&self, app: &Arc<App>) -> Arc<AppHub> {
-        let known = self
-            .apps
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&app.id)
-            .cloned();
-        if let Some(known) = known {
+        if let Some(known) = self.find(&app.id) {
             return known;
         }
         let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
@@ -141,20 +137,38 @@ impl Hub {
         Arc::clone(entry)
     }
 
-    /// The part of the hub that belongs to the app with this id, if that was
-    /// used since the start.
-    #[must_use]
-    pub fn known_app(&self, app: &str) -> Option<Arc<AppHub>> {
-        self.apps
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(app)
-            .cloned()
-    }
-
     /// Reports a first or a last that an engine has found out.
     pub fn report(&self, app: &AppId, scope: Scope, kind: HubEventKind) {
         self.core.events.emit_scoped(app, scope, || kind);
+    }
+
+    /// The part of the hub that belongs to an app, if it was used since the start.
+    #[must_use]
+    pub fn find(&self, id: &AppId) -> Option<Arc<AppHub>> {
+        self.apps
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(id)
+            .cloned()
+    }
+
+    /// Takes over a change of an app. Connections of one that was disabled are
+    /// closed with 4003.
+    pub fn update(&self, app: Arc<App>) {
+        if let Some(app_hub) = self.find(&app.id) {
+            app_hub.update(app);
+        }
+    }
+
+    /// Closes the connections of an app that is no more with 4001.
+    pub fn remove(&self, id: &AppId) {
+        let Some(app_hub) = self.find(id) else {
+            return;
+        };
+        let key = app_hub.app().keys.first().map(|pair| pair.key.to_string());
+        app_hub.close_all(&Close::UnknownApp {
+            key: key.unwrap_or_default(),
+        });
     }
 
     /// All apps that were used since the start.

@@ -84,7 +84,7 @@ impl Publisher {
             };
             let frame = text.encode(channel, user_id);
             let publication = Publication {
-                app: self.app.app().id.clone(),
+                app: self.app.id().clone(),
                 channel: channel.clone(),
                 cached: is_kept.then(|| CachedEvent {
                     frame: frame.clone(),

@@ -188,16 +188,16 @@ impl Session {
     }
 
     async fn try_subscribe(&mut self, wish: &Subscribe) -> Result<(), ClientError> {
-        let limits = &self.app.app().limits;
+        let channels_per_connection = self.app.app().limits.channels_per_connection;
         let channel = parse_channel(&wish.channel, &self.app)?;
         if self.subscriptions.contains_key(&channel) {
             return Err(ClientError::AlreadySubscribed {
                 channel: channel.to_string(),
             });
         }
-        if self.subscriptions.len() >= limits.channels_per_connection {
+        if self.subscriptions.len() >= channels_per_connection {
             return Err(ClientError::TooManyChannels {
-                limit: limits.channels_per_connection,
+                limit: channels_per_connection,
             });
         }
         let member = self.authorize(&channel, wish)?;
@@ -267,9 +267,8 @@ impl Session {
 
     /// Whether `signature` is what the secret of `key` makes of `signed`.
     fn verify(&self, key: &str, signature: &str, signed: String) -> Result<(), ClientError> {
-        let secret = self
-            .app
-            .app()
+        let app = self.app.app();
+        let secret = app
             .secret_of(key)
             .ok_or_else(|| ClientError::AuthKey { key: echo(key) })?;
         if auth::is_signed(secret, &signed, signature) {
@@ -390,7 +389,7 @@ impl Session {
         self.app
             .core()
             .events
-            .emit(&self.app.app().id, || HubEventKind::ClientEvent {
+            .emit(self.app.id(), || HubEventKind::ClientEvent {
                 channel,
                 event: event.event.as_ref().into(),
                 data: event.data.as_ref().into(),
@@ -408,8 +407,7 @@ impl Session {
             .as_deref()
             .ok_or(ClientError::SignInWithoutUserData)?;
         self.check_user_signature(wish.auth.as_deref(), user_data)?;
-        let limits = &self.app.app().limits;
-        let data = UserData::parse(user_data, limits)?;
+        let data = UserData::parse(user_data, &self.app.app().limits)?;
         let previous = self.user.as_ref().map(|user| &user.signed_in);
         if previous.is_some_and(|previous| previous.user_id != data.id) {
             return Err(ClientError::SignedInAsAnother);
@@ -419,7 +417,7 @@ impl Session {
         let has_watchlist = self.app.app().watchlist;
         if has_watchlist && data.watchlist_was_cut {
             let error = ClientError::WatchlistTooLong {
-                limit: limits.watchlist_ids,
+                limit: self.app.app().limits.watchlist_ids,
             };
             greeting.push(ServerMessage::Error(&error).encode());
         }

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::tls::Certificates;
-use crate::http::{Handler, Peer};
+use crate::http::{Cut, Handler, Peer};
 
 /// Connections that the kernel holds until they are accepted: a deploy brings
 /// all clients back at once.
@@ -163,10 +163,13 @@ impl<H: Handler> HttpConnection<H> {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let has_request = Arc::new(AtomicBool::new(false));
-        let service = service_fn(|request: Request<Incoming>| {
+        let cut = Cut::default();
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(cut.clone());
             has_request.store(true, Ordering::Relaxed);
             let peer = Peer {
                 is_secure: is_tls || self.is_forwarded_secure(request.headers()),
+                address: self.client_address(request.headers()),
             };
             let answer = Arc::clone(&self.handler).handle(request, peer);
             async { Ok::<_, Infallible>(answer.await) }
@@ -185,6 +188,10 @@ impl<H: Handler> HttpConnection<H> {
         let outcome = loop {
             tokio::select! {
                 outcome = connection.as_mut() => break outcome,
+                () = cut.0.cancelled() => {
+                    tracing::debug!("HTTP connection cut");
+                    return;
+                }
                 () = self.finish.cancelled(), if !is_finishing => {
                     is_finishing = true;
                     connection.as_mut().graceful_shutdown();
@@ -203,13 +210,35 @@ impl<H: Handler> HttpConnection<H> {
         }
     }
 
-    fn is_forwarded_secure(&self, headers: &HeaderMap) -> bool {
-        let peer = match self.address.ip() {
-            IpAddr::V6(ip) => ip.to_canonical(),
-            ip @ IpAddr::V4(_) => ip,
-        };
+    fn is_trusted(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
         let trusted = &self.settings.trusted_proxies;
-        if !trusted.iter().any(|proxies| proxies.contains(&peer)) {
+        trusted.iter().any(|proxies| proxies.contains(&address))
+    }
+
+    /// The last address on the way here that is not a proxy of ours: what stands
+    /// before it in `X-Forwarded-For` may be anybody's invention.
+    fn client_address(&self, headers: &HeaderMap) -> IpAddr {
+        let mut client = self.address.ip().to_canonical();
+        let forwarded = headers.get_all("x-forwarded-for").into_iter();
+        let hops: Vec<&str> = forwarded
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .collect();
+        for hop in hops.into_iter().rev() {
+            if !self.is_trusted(client) {
+                break;
+            }
+            let Ok(address) = hop.trim().parse::<IpAddr>() else {
+                break;
+            };
+            client = address.to_canonical();
+        }
+        client
+    }
+
+    fn is_forwarded_secure(&self, headers: &HeaderMap) -> bool {
+        if !self.is_trusted(self.address.ip()) {
             return false;
         }
         // The first of several is what the client itself used.

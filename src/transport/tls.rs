@@ -1,11 +1,18 @@
-//! The server's certificate: read from PEM files, replaced without a restart.
+//! The server's certificates: read from PEM files, replaced without a restart.
+//!
+//! There may be several; a client gets the first that covers the name it asks
+//! for, and the first of all otherwise.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
+use rustls::client::verify_server_name;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 
 /// Where the certificate and its key are.
@@ -45,16 +52,17 @@ pub enum CertificateError {
 /// Accepts TLS connections with the certificate that was read last.
 #[derive(Debug)]
 pub struct Certificates {
-    files: CertificateFiles,
+    files: Vec<CertificateFiles>,
     current: RwLock<Arc<ServerConfig>>,
 }
 
 impl Certificates {
-    /// Reads the files.
+    /// Reads the files; the first certificate is for clients that ask for a name
+    /// which none of them covers.
     ///
     /// # Errors
     /// A file is missing, is not PEM, or the key does not fit the certificate.
-    pub fn load(files: CertificateFiles) -> Result<Self, CertificateError> {
+    pub fn load(files: Vec<CertificateFiles>) -> Result<Self, CertificateError> {
         let current = RwLock::new(read(&files)?);
         Ok(Self { files, current })
     }
@@ -76,7 +84,46 @@ impl Certificates {
     }
 }
 
-fn read(files: &CertificateFiles) -> Result<Arc<ServerConfig>, CertificateError> {
+/// Chooses a certificate by the name that the client asks for.
+#[derive(Debug)]
+struct ByName(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let covers = |certified: &&Arc<CertifiedKey>| {
+            let name = hello.server_name()?;
+            let name = ServerName::try_from(name).ok()?;
+            let end_entity = certified.end_entity_cert().ok()?;
+            let parsed = ParsedCertificate::try_from(end_entity).ok()?;
+            verify_server_name(&parsed, &name).ok()
+        };
+        self.0
+            .iter()
+            .find(|certified| covers(certified).is_some())
+            .or(self.0.first())
+            .cloned()
+    }
+}
+
+fn read(files: &[CertificateFiles]) -> Result<Arc<ServerConfig>, CertificateError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut certified = Vec::with_capacity(files.len());
+    for files in files {
+        certified.push(Arc::new(read_one(files, &provider)?));
+    }
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has ciphers for the default versions")
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(ByName(certified)));
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn read_one(
+    files: &CertificateFiles,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, CertificateError> {
     let unreadable = |path: &Path, reason: String, expected| CertificateError::Unreadable {
         path: path.to_owned(),
         reason,
@@ -92,18 +139,9 @@ fn read(files: &CertificateFiles) -> Result<Arc<ServerConfig>, CertificateError>
     }
     let key = PrivateKeyDer::from_pem_file(&files.key)
         .map_err(|error| unreadable(&files.key, error.to_string(), "a private key"))?;
-    let unusable = |reason| CertificateError::Unusable {
+    CertifiedKey::from_der(chain, key, provider).map_err(|reason| CertificateError::Unusable {
         cert: files.cert.clone(),
         key: files.key.clone(),
         reason,
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(unusable)?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(unusable)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    })
 }

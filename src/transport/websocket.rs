@@ -5,8 +5,11 @@
 //! idle connection owns no buffer and no timer; a thread's scratch buffer serves
 //! all connections that it reads from.
 
+mod raw;
+
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -14,7 +17,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare_protocol::{AppKey, Close, SocketId};
 use fastwebsockets::upgrade::UpgradeFut;
-use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -26,8 +28,9 @@ use tokio_util::task::TaskTracker;
 use super::frame::{self, Incoming, Message};
 use super::outbox::{Flushed, OutboxRules, SocketOutbox};
 use crate::apps::AppStore;
-use crate::http::{Answer, Peer, text_answer};
+use crate::http::{Answer, AnswerBody, Peer, text_answer};
 use crate::hub::{ClientInfo, Connection, Hub, Outbox, Place, Session};
+use crate::limits::Addresses;
 
 /// Time for a client to take the rest and to answer a close.
 const LINGER: Duration = Duration::from_secs(5);
@@ -54,7 +57,7 @@ pub struct WebSockets {
 }
 
 /// How WebSockets are served.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct WebSocketSettings {
     /// Seconds of silence that clients are told to allow.
     pub activity_timeout: u32,
@@ -62,16 +65,23 @@ pub struct WebSocketSettings {
     pub max_message_bytes: usize,
     /// Bytes that may wait for one client.
     pub outbox_bytes: usize,
+    /// The app of plain WebSockets at `/ws`; `None`: there are none.
+    pub raw_key: Option<AppKey>,
+    /// How often clients may come from one address.
+    pub addresses: Arc<Addresses>,
 }
 
-/// What a client asks for in its upgrade request.
-struct Wish {
+/// What a client asks for when it connects, by whatever transport.
+pub(super) struct Wish {
     /// `None` for another path than `/app/KEY`.
-    key: Option<AppKey>,
-    protocol: Option<String>,
-    client: String,
-    origin: Option<String>,
-    is_secure: bool,
+    pub(super) key: Option<AppKey>,
+    pub(super) protocol: Option<String>,
+    pub(super) client: String,
+    pub(super) origin: Option<String>,
+    pub(super) is_secure: bool,
+    pub(super) address: IpAddr,
+    /// Whether the client speaks the dialect of `/ws`.
+    is_raw: bool,
 }
 
 impl WebSockets {
@@ -102,7 +112,7 @@ impl WebSockets {
     /// Refusals come as a close frame after a completed upgrade: pusher-js would
     /// repeat a request for ever that is answered with an HTTP error.
     pub fn upgrade<B>(self: &Arc<Self>, mut request: Request<B>, peer: Peer) -> Answer {
-        let wish = Wish::read(&request, peer);
+        let wish = Wish::read(&request, peer, self.settings.raw_key.as_ref());
         let version = request.headers().get(header::SEC_WEBSOCKET_VERSION);
         if version.is_none_or(|version| version != "13") {
             let mut answer = text_answer(
@@ -118,14 +128,19 @@ impl WebSockets {
         let Ok((response, upgraded)) = fastwebsockets::upgrade::upgrade(&mut request) else {
             return text_answer(StatusCode::BAD_REQUEST, "Expected Sec-WebSocket-Key\n");
         };
-        let mut answer = response.map(|_empty| Full::default());
+        let mut answer = response.map(|_empty| AnswerBody::default());
         if let Some(subprotocol) = chosen_subprotocol(request.headers()) {
             answer.headers_mut().insert(
                 header::SEC_WEBSOCKET_PROTOCOL,
                 HeaderValue::from_static(subprotocol),
             );
         }
-        self.tasks.spawn(Arc::clone(self).serve(upgraded, wish));
+        let sockets = Arc::clone(self);
+        if wish.is_raw {
+            self.tasks.spawn(raw::serve(sockets, upgraded, wish));
+        } else {
+            self.tasks.spawn(sockets.serve(upgraded, wish));
+        }
         answer
     }
 
@@ -196,15 +211,19 @@ impl WebSockets {
     }
 
     /// Checks in the order of section 2.3.
-    async fn admit(self: &Arc<Self>, wish: &Wish) -> Result<Place, Close> {
+    pub(super) async fn admit(&self, wish: &Wish) -> Result<Place, Close> {
         let key = wish.key.as_ref().ok_or(Close::PathNotFound)?;
         let protocol = wish.protocol.as_deref().ok_or(Close::NoProtocol)?;
         if !matches!(protocol, "4" | "5" | "6" | "7") {
             return Err(Close::UnsupportedProtocol);
         }
+        if !self.settings.addresses.may_connect(wish.address) {
+            return Err(Close::OverCapacity);
+        }
         let app = match self.apps.by_key(key).await {
             Ok(Some(app)) => app,
             Ok(None) => {
+                self.settings.addresses.note_failure(wish.address);
                 return Err(Close::UnknownApp {
                     key: key.as_str().to_owned(),
                 });
@@ -448,23 +467,44 @@ fn put_back_scratch(scratch: Vec<u8>) {
 }
 
 impl Wish {
-    fn read<B>(request: &Request<B>, peer: Peer) -> Self {
+    /// `raw_key` is the app of plain WebSockets, if there are any.
+    fn read<B>(request: &Request<B>, peer: Peer, raw_key: Option<&AppKey>) -> Self {
         let query = request.uri().query().unwrap_or_default();
+        let path = request.uri().path();
+        let raw_key = raw_key.filter(|_| path == raw::PATH);
+        let key = raw_key.cloned().or_else(|| app_key(path));
+        let mut wish = Self::new(key, query, request.headers(), peer);
+        if raw_key.is_some() {
+            wish.is_raw = true;
+            // What they speak is translated into the newest protocol.
+            wish.protocol = Some("7".to_owned());
+        }
+        wish
+    }
+
+    /// The wish of a client that names the app in a way of its transport's own.
+    pub(super) fn new(key: Option<AppKey>, query: &str, headers: &HeaderMap, peer: Peer) -> Self {
         Self {
-            key: app_key(request.uri().path()),
+            is_raw: false,
+            key,
             protocol: query_value(query, "protocol"),
             client: query_value(query, "client").unwrap_or_default(),
-            origin: request
-                .headers()
-                .get(header::ORIGIN)
-                .map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned()),
+            origin: origin(headers),
             is_secure: peer.is_secure,
+            address: peer.address,
         }
     }
 }
 
+/// The origin of the page that asks, if a page asks.
+pub(super) fn origin(headers: &HeaderMap) -> Option<String> {
+    headers
+        .get(header::ORIGIN)
+        .map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned())
+}
+
 /// The key in `/app/KEY`.
-fn app_key(path: &str) -> Option<AppKey> {
+pub(super) fn app_key(path: &str) -> Option<AppKey> {
     let key = path.strip_prefix("/app/")?;
     if key.is_empty() || key.contains('/') {
         return None;
@@ -472,7 +512,7 @@ fn app_key(path: &str) -> Option<AppKey> {
     Some(AppKey::new(&percent_decode_str(key).decode_utf8_lossy()))
 }
 
-fn query_value(query: &str, name: &str) -> Option<String> {
+pub(super) fn query_value(query: &str, name: &str) -> Option<String> {
     query.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=')?;
         (key == name).then(|| percent_decode_str(value).decode_utf8_lossy().into_owned())

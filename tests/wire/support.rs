@@ -44,6 +44,7 @@ pub(crate) fn target() -> String {
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) metrics_address: SocketAddr,
+    pub(crate) tls_address: Option<SocketAddr>,
     certificates: Option<Arc<Certificates>>,
     stop: CancellationToken,
     running: Option<JoinHandle<anyhow::Result<()>>>,
@@ -62,11 +63,24 @@ impl TestServer {
         config.server.metrics_port = 0;
         config.apps = vec![app(ID, KEY, SECRET)];
         change(&mut config);
-        let server = Server::bind(&config).unwrap();
+        Self::run(Server::bind(&config).await.unwrap())
+    }
+
+    /// As `fanfare serve --test` runs it.
+    pub(crate) async fn for_tests() -> Self {
+        let mut config = Config::default();
+        config.server.port = 0;
+        config.server.metrics_port = 0;
+        config.apps = vec![app(ID, KEY, SECRET)];
+        Self::run(Server::bind_for_tests(&config).await.unwrap())
+    }
+
+    fn run(server: Server) -> Self {
         let stop = CancellationToken::new();
         Self {
             address: server.address(),
             metrics_address: server.metrics_address(),
+            tls_address: server.tls_address(),
             certificates: server.certificates(),
             running: Some(tokio::spawn(server.run(stop.clone()))),
             stop,

@@ -1,9 +1,10 @@
 //! TLS in the process: certificates from files, replaced without a restart.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use fanfare::config::TlsConfig;
+use fanfare::config::{CertificateConfig, TlsConfig};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -16,27 +17,52 @@ use super::support::{Client, TestServer, soon, target};
 
 /// Writes a new certificate for `localhost` and returns it.
 fn write_certificate(directory: &Path) -> CertificateDer<'static> {
+    write_certificate_for(
+        "localhost",
+        &directory.join("cert.pem"),
+        &directory.join("key.pem"),
+    )
+}
+
+fn write_certificate_for(name: &str, cert_file: &Path, key_file: &Path) -> CertificateDer<'static> {
     let CertifiedKey { cert, signing_key } =
-        generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    std::fs::write(directory.join("cert.pem"), cert.pem()).unwrap();
-    std::fs::write(directory.join("key.pem"), signing_key.serialize_pem()).unwrap();
+        generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+    std::fs::write(cert_file, cert.pem()).unwrap();
+    std::fs::write(key_file, signing_key.serialize_pem()).unwrap();
     cert.der().clone()
+}
+
+fn trusting(trusted: &CertificateDer<'static>) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
 }
 
 async fn connect(
     server: &TestServer,
     trusted: &CertificateDer<'static>,
 ) -> std::io::Result<Box<TlsStream<TcpStream>>> {
-    let mut roots = RootCertStore::empty();
-    roots.add(trusted.clone()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let stream = TcpStream::connect(server.address).await?;
-    let name = ServerName::try_from("localhost").unwrap();
+    let config = trusting(trusted);
+    connect_as(
+        server.tls_address.unwrap_or(server.address),
+        "localhost",
+        config,
+    )
+    .await
+}
+
+async fn connect_as(
+    address: SocketAddr,
+    name: &'static str,
+    config: ClientConfig,
+) -> std::io::Result<Box<TlsStream<TcpStream>>> {
+    let stream = TcpStream::connect(address).await?;
+    let name = ServerName::try_from(name).unwrap();
     let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
     Box::pin(connecting).await.map(Box::new)
 }
@@ -52,10 +78,7 @@ async fn client(
 }
 
 async fn server(directory: &Path) -> TestServer {
-    let files = TlsConfig {
-        cert: directory.join("cert.pem"),
-        key: directory.join("key.pem"),
-    };
+    let files = TlsConfig::new(directory.join("cert.pem"), directory.join("key.pem"));
     TestServer::with(|config| {
         config.server.tls = Some(files);
         config.apps[0].tls_only = true;
@@ -157,4 +180,54 @@ async fn a_plain_client_on_a_tls_port_is_turned_away() {
     )
     .await;
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_client_gets_the_certificate_for_the_name_that_it_asks_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let own = write_certificate(directory.path());
+    let (cert, key) = (
+        directory.path().join("cert2.pem"),
+        directory.path().join("key2.pem"),
+    );
+    let pusher = write_certificate_for("ws-eu.pusher.com", &cert, &key);
+    let mut tls = TlsConfig::new(
+        directory.path().join("cert.pem"),
+        directory.path().join("key.pem"),
+    );
+    tls.also = vec![CertificateConfig { cert, key }];
+    let server = TestServer::with(|config| config.server.tls = Some(tls)).await;
+
+    for (name, trusted, is_trusted) in [
+        ("localhost", &own, true),
+        ("ws-eu.pusher.com", &pusher, true),
+        ("ws-eu.pusher.com", &own, false),
+        // A name that nothing covers gets the first, and no client believes it.
+        ("elsewhere.example", &own, false),
+        ("elsewhere.example", &pusher, false),
+    ] {
+        let connected = connect_as(server.address, name, trusting(trusted)).await;
+
+        assert_eq!(connected.is_ok(), is_trusted, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn tls_can_have_a_port_of_its_own_beside_the_plain_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let trusted = write_certificate(directory.path());
+    let mut tls = TlsConfig::new(
+        directory.path().join("cert.pem"),
+        directory.path().join("key.pem"),
+    );
+    tls.port = Some(0);
+    let server = TestServer::with(|config| config.server.tls = Some(tls)).await;
+    let mut secure = client(&server, &trusted).await;
+    secure.subscribe("news").await;
+    let mut plain = server.subscriber("news").await;
+
+    server.trigger("news", "e", "1").await;
+
+    assert_eq!(secure.next().await["data"], "1");
+    assert_eq!(plain.next().await["data"], "1");
 }

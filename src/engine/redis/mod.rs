@@ -419,7 +419,7 @@ impl Engine for RedisEngine {
         prefix: &'a str,
     ) -> BoxFuture<'a, Result<Vec<Occupancy>, EngineError>> {
         async move {
-            match queries::channels(&self.shared, local.app(), prefix).await {
+            match queries::channels(&self.shared, &local.app(), prefix).await {
                 Ok(channels) => Ok(channels),
                 Err(error) => {
                     self.shared.answered_locally(&error);

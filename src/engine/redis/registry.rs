@@ -698,8 +698,7 @@ impl Registry {
         let is_over = !topic.is_subscribed && topic.request.is_none() && topic.told.count == 0;
         if is_over {
             self.topics.remove(id);
-            if let (Subject::User(user), Some(app)) = (&id.subject, hub.known_app(id.app.as_str()))
-            {
+            if let (Subject::User(user), Some(app)) = (&id.subject, hub.find(&id.app)) {
                 app.forget_user(user);
             }
         }
@@ -742,9 +741,7 @@ impl Registry {
                 delta,
             } => self.take_delta(hub, &id, version, is_first, &delta),
             Message::Terminate => {
-                if let (Subject::User(user), Some(app)) =
-                    (&id.subject, hub.known_app(id.app.as_str()))
-                {
+                if let (Subject::User(user), Some(app)) = (&id.subject, hub.find(&id.app)) {
                     app.terminate(user);
                 }
             }
@@ -758,7 +755,7 @@ impl Registry {
     fn read<'a>(&self, hub: &Hub, pushed: &'a Pushed) -> Option<(TopicId, Message<'a>)> {
         let topic = std::str::from_utf8(&pushed.topic).ok()?;
         let (app, name) = self.shared.keys.parse_topic(topic)?;
-        let app = hub.known_app(app)?;
+        let app = hub.find(&AppId::new(app))?;
         let id = topic_id(&app.app().id, name, &app.app().limits)?;
         let message = Message::parse(&pushed.payload)?;
         Some((id, message))
@@ -852,7 +849,7 @@ fn deliver_one(shared: &Shared, hub: &Hub, pushed: &Pushed) -> Option<bool> {
     if *event.node == *shared.node() {
         return None;
     }
-    let app = hub.known_app(app)?;
+    let app = hub.find(&AppId::new(app))?;
     let channel = ChannelName::parse(name.strip_prefix('c')?, &app.app().limits).ok()?;
     let cached = queries::kept_for(event.payload, event.keep_seconds);
     let frame = Frame::from_text(event.payload);
@@ -861,7 +858,7 @@ fn deliver_one(shared: &Shared, hub: &Hub, pushed: &Pushed) -> Option<bool> {
 
 /// What this node has of a topic; `None` when it needs no news of it.
 fn here(hub: &Hub, id: &TopicId) -> Option<Told> {
-    let app = hub.known_app(id.app.as_str())?;
+    let app = hub.find(&id.app)?;
     match &id.subject {
         Subject::Channel(channel) => {
             let roll = app.roll(channel)?;
@@ -882,7 +879,7 @@ fn here(hub: &Hub, id: &TopicId) -> Option<Told> {
 
 /// Tells the hub what others have.
 fn tell(hub: &Hub, id: &TopicId, elsewhere: &Elsewhere) {
-    let Some(app) = hub.known_app(id.app.as_str()) else {
+    let Some(app) = hub.find(&id.app) else {
         return;
     };
     match &id.subject {

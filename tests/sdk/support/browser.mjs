@@ -31,12 +31,16 @@ export const FILES = {
   ),
 };
 
-/** Starts the browser; each page has a profile of its own. */
-export async function startBrowser(t) {
+/**
+ * Starts the browser; each page has a profile of its own. `args` are further
+ * flags, `env` is what differs in its environment.
+ */
+export async function startBrowser(t, { args = [], env = {} } = {}) {
   const browser = await chromium.launch({
     executablePath: CHROMIUM,
     // Chromium's sandbox does not work for root.
-    args: process.getuid() === 0 ? ['--no-sandbox'] : [],
+    args: [...args, ...(process.getuid() === 0 ? ['--no-sandbox'] : [])],
+    env: { ...process.env, ...env },
   });
   atEnd(t, () => browser.close());
   return browser;

@@ -11,7 +11,8 @@ import { fileURLToPath } from 'node:url';
 import { atEnd } from './cleanup.mjs';
 import { eventually, within } from './within.mjs';
 
-const BINARY =
+/** The program that is tested. */
+export const BINARY =
   process.env.FANFARE_BIN ?? fileURLToPath(new URL('../../../target/debug/fanfare', import.meta.url));
 
 // The Python SDK takes nothing but digits as an app id.
@@ -21,11 +22,11 @@ export const APP = { id: '3001', key: 'app-key', secret: 'app-secret' };
  * Starts a server with one app for the test `t`.
  *
  * `app`: lines for the app's table in the configuration file, `limits`: lines for
- * its limits, `server` and `connection`: lines for those tables, `clientEvents`:
- * whether clients may send events, `id`: the app's id.
+ * its limits, `server` and `connection`: lines for those tables, `tables`: further
+ * tables, `clientEvents`: whether clients may send events, `id`: the app's id.
  */
 export async function startServer(t, settings = {}) {
-  const { id = APP.id, app = '', limits = '', server = '', connection = '', clientEvents = true } = settings;
+  const { id = APP.id, app = '', limits = '', server = '', connection = '', tables = '', clientEvents = true } = settings;
   const folder = await mkdtemp(path.join(tmpdir(), 'fanfare-sdk-'));
   const file = path.join(folder, 'fanfare.toml');
   await writeFile(
@@ -35,6 +36,7 @@ shutdown_grace = 1
 ${server}
 [connection]
 ${connection}
+${tables}
 [[apps]]
 id = "${id}"
 key = "${APP.key}"

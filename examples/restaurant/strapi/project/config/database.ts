@@ -1,0 +1,3 @@
+export default () => ({
+  connection: { client: 'sqlite', connection: { filename: ':memory:' }, pool: { min: 1, max: 1 }, useNullAsDefault: true },
+});

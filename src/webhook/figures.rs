@@ -1,0 +1,124 @@
+//! What became of webhooks, in numbers.
+
+use std::time::Duration;
+
+use fanfare_protocol::AppId;
+use prometheus::core::Collector;
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+
+/// Upper ends of the latency buckets, in seconds; the last is the time-out.
+const LATENCY_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// Counters of all webhooks. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    fates: IntCounterVec,
+    latency: Histogram,
+    missed: IntCounter,
+}
+
+/// What became of a webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It was taken.
+    Delivered,
+    /// It was not taken, and will be tried again.
+    Retried,
+    /// It was not taken in all its time.
+    GivenUp,
+    /// It must not be sent, or nobody wants it any more.
+    Refused,
+    /// Too much waited for its URL, or the server ended.
+    Dropped,
+}
+
+impl Fate {
+    /// How the journal calls a request of this fate.
+    pub(super) fn state(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Retried => "waiting",
+            Self::GivenUp => "given_up",
+            Self::Refused => "refused",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+impl Figures {
+    /// Starts at nothing.
+    ///
+    /// # Errors
+    /// A name or a bucket is not valid.
+    pub(super) fn new() -> prometheus::Result<Self> {
+        Ok(Self {
+            fates: IntCounterVec::new(
+                Opts::new(
+                    "fanfare_webhooks_total",
+                    "Webhook requests by outcome: delivered, retried, given_up, refused; dropped counts events that had to make room too.",
+                ),
+                &["app_id", "outcome"],
+            )?,
+            latency: Histogram::with_opts(
+                HistogramOpts::new(
+                    "fanfare_webhook_seconds",
+                    "Time of one attempt to deliver a webhook.",
+                )
+                .buckets(LATENCY_BUCKETS.to_vec()),
+            )?,
+            missed: IntCounter::new(
+                "fanfare_webhook_missed_events_total",
+                "Events of the hub that came faster than webhooks could be made of them.",
+            )?,
+        })
+    }
+
+    pub(super) fn count(&self, app: &AppId, fate: Fate, number: u64) {
+        let outcome = match fate {
+            Fate::Delivered => "delivered",
+            Fate::Retried => "retried",
+            Fate::GivenUp => "given_up",
+            Fate::Refused => "refused",
+            Fate::Dropped => "dropped",
+        };
+        self.fates
+            .with_label_values(&[app.as_str(), outcome])
+            .inc_by(number);
+    }
+
+    /// How often a webhook of an app was sent.
+    #[must_use]
+    pub fn calls(&self, app: &AppId) -> u64 {
+        ["delivered", "retried", "given_up"]
+            .map(|outcome| self.fates.with_label_values(&[app.as_str(), outcome]).get())
+            .iter()
+            .sum()
+    }
+
+    pub(super) fn latency(&self, latency: Duration) {
+        self.latency.observe(latency.as_secs_f64());
+    }
+
+    pub(super) fn missed(&self, number: u64) {
+        self.missed.inc_by(number);
+    }
+
+    #[cfg(test)]
+    pub(super) fn missed_events(&self) -> u64 {
+        self.missed.get()
+    }
+
+    /// Adds the figures to those that are told.
+    ///
+    /// # Errors
+    /// One of the names is taken.
+    pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        let all: [Box<dyn Collector>; 3] = [
+            Box::new(self.fates.clone()),
+            Box::new(self.latency.clone()),
+            Box::new(self.missed.clone()),
+        ];
+        all.into_iter()
+            .try_for_each(|figure| registry.register(figure))
+    }
+}

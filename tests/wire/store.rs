@@ -1,0 +1,476 @@
+//! Apps of a database, in SQLite and in PostgreSQL.
+
+use std::time::Duration;
+
+use fanfare::config::{AppConfig, Config, KeyConfig, StoreConfig};
+use fanfare::store::{Database, Entry, Journal, Progress, StoreError};
+use fanfare_protocol::{AppKey, AppSecret, request};
+use serde_json::{Value, json};
+use sqlx::AnyPool;
+use tempfile::TempDir;
+
+use crate::postgres::Postgres;
+use crate::support::{Answer, TestServer, app, now, soon};
+
+const MASTER_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+const NEW_MASTER_KEY: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
+
+/// A database of one of the two kinds, for one test.
+enum TestDatabase {
+    Sqlite(TempDir),
+    Postgres(Postgres),
+}
+
+impl TestDatabase {
+    fn sqlite() -> Self {
+        Self::Sqlite(tempfile::tempdir().unwrap())
+    }
+
+    async fn postgres() -> Self {
+        Self::Postgres(Postgres::start().await)
+    }
+
+    fn url(&self) -> String {
+        match self {
+            Self::Sqlite(directory) => {
+                format!("sqlite://{}/fanfare.db", directory.path().display())
+            }
+            Self::Postgres(postgres) => postgres.url(),
+        }
+    }
+
+    fn config(&self) -> StoreConfig {
+        StoreConfig {
+            url: Some(self.url().as_str().into()),
+            master_key: Some(MASTER_KEY.into()),
+            ..StoreConfig::default()
+        }
+    }
+
+    /// With its tables.
+    async fn open(&self) -> Database {
+        let database = Database::connect(&self.config()).await.unwrap().unwrap();
+        database.migrate().await.unwrap();
+        database
+    }
+
+    /// As somebody else would see it.
+    async fn raw(&self) -> AnyPool {
+        sqlx::any::install_default_drivers();
+        AnyPool::connect(&self.url()).await.unwrap()
+    }
+
+    async fn server(&self) -> TestServer {
+        let store = self.config();
+        TestServer::with(|config: &mut Config| config.store = store).await
+    }
+}
+
+fn pair(key: &str, secret: &str) -> KeyConfig {
+    KeyConfig {
+        key: key.to_owned(),
+        secret: secret.into(),
+    }
+}
+
+fn target(key: &str) -> String {
+    format!("/app/{key}?protocol=7")
+}
+
+async fn get_channels(server: &TestServer, id: &str, key: &str, secret: &str) -> Answer {
+    let path = format!("/apps/{id}/channels");
+    let (key, secret) = (AppKey::new(key), AppSecret::new(secret));
+    let query = request::sign_request("GET", &path, &[], b"", &key, &secret, now());
+    server.http("GET", &format!("{path}?{query}"), "").await
+}
+
+/// The close code of a connection that is refused, or of one that exists.
+async fn refusal(server: &TestServer, key: &str) -> u16 {
+    server.open(&target(key)).await.closed().await.0
+}
+
+#[tokio::test]
+async fn apps_are_created_changed_and_deleted_in_sqlite() {
+    apps_are_created_changed_and_deleted(&TestDatabase::sqlite()).await;
+}
+
+#[tokio::test]
+async fn apps_are_created_changed_and_deleted_in_postgres() {
+    apps_are_created_changed_and_deleted(&TestDatabase::postgres().await).await;
+}
+
+async fn apps_are_created_changed_and_deleted(on: &TestDatabase) {
+    let database = on.open().await;
+    // Several servers may bring the tables up to date.
+    database.migrate().await.unwrap();
+    let mut created = AppConfig::new("1", "key-1", "secret-1");
+    created.client_events = true;
+    created.limits.connections = Some(5);
+
+    database.create(&created).await.unwrap();
+    let stored = database.get("1").await.unwrap().config;
+    assert_eq!(stored.pairs(), created.pairs());
+    assert!(stored.client_events);
+    assert_eq!(stored.limits, created.limits);
+    for taken in [
+        AppConfig::new("1", "key-2", "s"),
+        AppConfig::new("2", "key-1", "s"),
+    ] {
+        let error = database.create(&taken).await.unwrap_err();
+        assert!(matches!(error, StoreError::Exists(_)), "{error}");
+    }
+    let bad = AppConfig::new("a/b", "key-2", "s");
+    assert!(matches!(
+        database.create(&bad).await,
+        Err(StoreError::Invalid(_))
+    ));
+    assert_eq!(database.list().await.unwrap().len(), 1);
+
+    database
+        .update("1", |app| app.watchlist = true)
+        .await
+        .unwrap();
+    database.add_key("1", &pair("key-3", "s3")).await.unwrap();
+    let stored = database.get("1").await.unwrap().config;
+    assert!(stored.watchlist && stored.client_events);
+    assert_eq!(stored.keys.len(), 2);
+    database.remove_key("1", "key-1").await.unwrap();
+    // The last one stays.
+    assert!(database.remove_key("1", "key-3").await.is_err());
+    assert_eq!(
+        database.get("1").await.unwrap().config.keys,
+        [pair("key-3", "s3")]
+    );
+
+    database.delete("1").await.unwrap();
+    assert!(matches!(
+        database.get("1").await,
+        Err(StoreError::NotFound(_))
+    ));
+    assert!(database.delete("1").await.is_err());
+    database.create(&created).await.unwrap();
+}
+
+#[tokio::test]
+async fn secrets_are_sealed_in_sqlite() {
+    secrets_are_sealed(&TestDatabase::sqlite()).await;
+}
+
+#[tokio::test]
+async fn secrets_are_sealed_in_postgres() {
+    secrets_are_sealed(&TestDatabase::postgres().await).await;
+}
+
+async fn secrets_are_sealed(on: &TestDatabase) {
+    let mut created = AppConfig::new("1", "key-1", "precious");
+    let webhook = json!({"url": "https://example.com/", "events": ["cache_miss"],
+        "headers": {"Authorization": "Bearer precious"}});
+    created.webhooks = vec![serde_json::from_value(webhook).unwrap()];
+    on.open().await.create(&created).await.unwrap();
+    let raw = on.raw().await;
+    let everything = async || {
+        let settings: String = sqlx::query_scalar("SELECT settings FROM fanfare_apps")
+            .fetch_one(&raw)
+            .await
+            .unwrap();
+        let secret: String = sqlx::query_scalar("SELECT secret FROM fanfare_app_keys")
+            .fetch_one(&raw)
+            .await
+            .unwrap();
+        settings + &secret
+    };
+    let before = everything().await;
+    assert!(!before.contains("precious"), "{before}");
+
+    // The new key seals what the old one has sealed.
+    let rotated = StoreConfig {
+        master_key: Some(NEW_MASTER_KEY.into()),
+        old_master_keys: vec![MASTER_KEY.into()],
+        ..on.config()
+    };
+    let database = Database::connect(&rotated).await.unwrap().unwrap();
+    assert_eq!(database.reseal().await.unwrap(), 2);
+    assert_eq!(database.reseal().await.unwrap(), 0);
+    let after = everything().await;
+    assert!(!after.contains("precious") && after != before);
+    let stored = database.get("1").await.unwrap().config;
+    assert_eq!(stored.pairs(), created.pairs());
+    assert_eq!(stored.webhooks, created.webhooks);
+
+    // Without the new key nothing can be read, and nothing is broken.
+    let outdated = Database::connect(&on.config()).await.unwrap().unwrap();
+    assert!(matches!(outdated.get("1").await, Err(StoreError::Vault(_))));
+}
+
+#[tokio::test]
+async fn a_running_server_follows_sqlite() {
+    a_running_server_follows(&TestDatabase::sqlite()).await;
+}
+
+#[tokio::test]
+async fn a_running_server_follows_postgres() {
+    a_running_server_follows(&TestDatabase::postgres().await).await;
+}
+
+async fn a_running_server_follows(on: &TestDatabase) {
+    let database = on.open().await;
+    let server = on.server().await;
+    assert_eq!(refusal(&server, "key-1").await, 4001);
+    assert_eq!(get_channels(&server, "1", "key-1", "s").await.status, 404);
+
+    // Who comes right after the creation is not told that there is no such app.
+    database.create(&app("1", "key-1", "s")).await.unwrap();
+    let mut client = server.connect_to(&target("key-1")).await;
+    assert_eq!(get_channels(&server, "1", "key-1", "s").await.status, 200);
+
+    // Two keys are valid at the same time.
+    database.add_key("1", &pair("key-2", "s2")).await.unwrap();
+    server.connect_to(&target("key-2")).await;
+    server.connect_to(&target("key-1")).await;
+
+    // A switch reaches connections that exist.
+    client.subscribe("news").await;
+    database
+        .update("1", |app| app.subscription_count = true)
+        .await
+        .unwrap();
+    soon("the count", async {
+        loop {
+            client.unsubscribe("other").await;
+            client
+                .send(&json!({"event": "pusher:subscribe", "data": {"channel": "other"}}))
+                .await;
+            client
+                .send(&json!({"event": "pusher:ping", "data": {}}))
+                .await;
+            let mut has_count = false;
+            loop {
+                let message: Value = client.next().await;
+                match message["event"].as_str().unwrap() {
+                    "pusher:pong" => break,
+                    "pusher_internal:subscription_count" => has_count = true,
+                    _ => {}
+                }
+            }
+            if has_count {
+                return;
+            }
+        }
+    })
+    .await;
+
+    // Disabling closes what there is and refuses what comes.
+    database
+        .update("1", |app| app.enabled = false)
+        .await
+        .unwrap();
+    assert_eq!(client.closed().await.0, 4003);
+    assert_eq!(refusal(&server, "key-2").await, 4003);
+    assert_eq!(get_channels(&server, "1", "key-1", "s").await.status, 403);
+    database
+        .update("1", |app| app.enabled = true)
+        .await
+        .unwrap();
+    let mut client = soon("the app", async {
+        loop {
+            let mut client = server.open(&target("key-1")).await;
+            let message = client.next_frame().await.unwrap();
+            if message.opcode == crate::support::TEXT {
+                return client;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+
+    database.delete("1").await.unwrap();
+    assert_eq!(client.closed().await.0, 4001);
+    assert_eq!(refusal(&server, "key-1").await, 4001);
+}
+
+/// The apps of the configuration are served beside those of the database.
+#[tokio::test]
+async fn a_server_without_its_database_goes_on_with_what_it_knows() {
+    let mut on = TestDatabase::postgres().await;
+    let database = on.open().await;
+    database.create(&app("1", "key-1", "s")).await.unwrap();
+    let server = on.server().await;
+    let up = async |value: &str| {
+        let line = format!("fanfare_store_up {value}");
+        soon(&line, async {
+            while !server.ops("/metrics").await.body.contains(&line) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    };
+    let mut before = server.connect_to(&target("key-1")).await;
+    up("1").await;
+    let TestDatabase::Postgres(postgres) = &mut on else {
+        unreachable!("it was started as PostgreSQL");
+    };
+
+    postgres.stop();
+
+    up("0").await;
+    server.connect_to(&target("key-1")).await;
+    server.connect().await;
+    assert_eq!(get_channels(&server, "1", "key-1", "s").await.status, 200);
+    assert_eq!(refusal(&server, "unknown").await, 4100);
+    assert_eq!(get_channels(&server, "2", "key-2", "s").await.status, 503);
+    before.receives_nothing_before_pong().await;
+
+    postgres.resume().await;
+
+    up("1").await;
+    assert_eq!(refusal(&server, "unknown").await, 4001);
+    before.receives_nothing_before_pong().await;
+}
+
+#[tokio::test]
+async fn the_table_of_soketi_is_read_in_sqlite() {
+    let on = TestDatabase::sqlite();
+    drop(Database::connect(&on.config()).await.unwrap());
+    the_table_of_soketi_is_read(&on, "BOOLEAN", "TEXT").await;
+}
+
+#[tokio::test]
+async fn the_table_of_soketi_is_read_in_postgres() {
+    let on = TestDatabase::postgres().await;
+    the_table_of_soketi_is_read(&on, "SMALLINT", "JSON").await;
+}
+
+async fn the_table_of_soketi_is_read(on: &TestDatabase, flag: &str, json: &str) {
+    let raw = on.raw().await;
+    let execute = async |text: String| {
+        sqlx::query(sqlx::AssertSqlSafe(text))
+            .execute(&raw)
+            .await
+            .unwrap();
+    };
+    execute(format!(
+        "CREATE TABLE apps (id VARCHAR(255) PRIMARY KEY, \"key\" VARCHAR(255) NOT NULL, secret VARCHAR(255) NOT NULL, max_connections INTEGER NOT NULL, enable_client_messages {flag} NOT NULL, enabled {flag} NOT NULL, webhooks {json})"
+    ))
+    .await;
+    let insert = async |id: &str, enabled: u8| {
+        execute(format!(
+            "INSERT INTO apps VALUES ('{id}', 'key-{id}', 's', -1, 1, {enabled}, NULL)"
+        ))
+        .await;
+    };
+    insert("1", 1).await;
+    let mut store = on.config();
+    store.soketi_table = Some("apps".to_owned());
+
+    let server = TestServer::with(|config| config.store = store.clone()).await;
+
+    let mut client = server.connect_to(&target("key-1")).await;
+    assert_eq!(refusal(&server, "key-2").await, 4001);
+    insert("2", 1).await;
+    server.connect_to(&target("key-2")).await;
+    execute("UPDATE apps SET enabled = 0 WHERE id = '1'".to_owned()).await;
+    assert_eq!(client.closed().await.0, 4003);
+    let database = Database::connect(&store).await.unwrap().unwrap();
+    assert!(matches!(
+        database.create(&app("3", "key-3", "s")).await,
+        Err(StoreError::ReadOnly)
+    ));
+}
+
+#[tokio::test]
+async fn a_webhook_request_belongs_to_one_server_in_sqlite() {
+    a_webhook_request_belongs_to_one_server(&TestDatabase::sqlite()).await;
+}
+
+#[tokio::test]
+async fn a_webhook_request_belongs_to_one_server_in_postgres() {
+    a_webhook_request_belongs_to_one_server(&TestDatabase::postgres().await).await;
+}
+
+async fn a_webhook_request_belongs_to_one_server(on: &TestDatabase) {
+    let database = on.open().await;
+    let (first, second) = (
+        Journal::new(database.clone()),
+        Journal::new(database.clone()),
+    );
+    let entry = Entry {
+        id: "00000000000000aa".to_owned(),
+        app_id: "1".to_owned(),
+        webhook_id: "w".to_owned(),
+        url: "https://example.com/".to_owned(),
+        events: r#"{"name":"cache_miss","channel":"cache-ü"}"#.to_owned(),
+        created_ms: 1_327_078_148_132,
+        state: "waiting".to_owned(),
+        attempts: 0,
+        status: None,
+        latency_ms: None,
+        error: None,
+    };
+
+    first.accept(&entry).await.unwrap();
+    assert_eq!(first.keep(true).await.unwrap(), []);
+    assert_eq!(second.keep(true).await.unwrap(), []);
+    first.give_back().await.unwrap();
+    assert_eq!(second.keep(false).await.unwrap(), []);
+    assert_eq!(
+        second.keep(true).await.unwrap(),
+        std::slice::from_ref(&entry)
+    );
+    assert_eq!(first.keep(true).await.unwrap(), []);
+
+    let progress = Progress {
+        state: "given_up",
+        attempts: 9,
+        status: Some(500),
+        latency: Duration::from_millis(7),
+        error: Some("answered 500"),
+    };
+    second.note(&entry.id, &progress).await.unwrap();
+    second.give_back().await.unwrap();
+    assert_eq!(first.keep(true).await.unwrap(), []);
+    first.prune().await.unwrap();
+    let log = database.webhook_log(Some("1"), 10).await.unwrap();
+    assert_eq!(
+        log,
+        [Entry {
+            state: "given_up".to_owned(),
+            attempts: 9,
+            status: Some(500),
+            latency_ms: Some(7),
+            error: Some("answered 500".to_owned()),
+            ..entry.clone()
+        }]
+    );
+    assert_eq!(database.webhook_log(Some("2"), 10).await.unwrap(), []);
+
+    let again = database.redeliver(&entry.id).await.unwrap();
+    let claimed = first.keep(true).await.unwrap();
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(
+        (&claimed[0].id, &claimed[0].events),
+        (&again, &entry.events)
+    );
+    assert!(claimed[0].created_ms > entry.created_ms);
+}
+
+#[tokio::test]
+async fn an_app_of_the_configuration_hides_one_of_the_database() {
+    let on = TestDatabase::sqlite();
+    let database = on.open().await;
+    let mut hidden = app(crate::support::ID, "hidden-key", "s");
+    hidden.enabled = false;
+    let server = on.server().await;
+    let mut client = server.connect().await;
+
+    database.create(&hidden).await.unwrap();
+    database.create(&app("2", "marker", "s")).await.unwrap();
+    let mut marker = server.connect_to(&target("marker")).await;
+
+    assert_eq!(refusal(&server, "hidden-key").await, 4001);
+    client.receives_nothing_before_pong().await;
+    server.connect().await;
+    database.delete(crate::support::ID).await.unwrap();
+    database.delete("2").await.unwrap();
+    assert_eq!(marker.closed().await.0, 4001);
+    client.receives_nothing_before_pong().await;
+}
