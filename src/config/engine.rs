@@ -16,7 +16,7 @@ const REDIS_PORT: u16 = 6_379;
 const SENTINEL_PORT: u16 = 26_379;
 
 /// What a URL must be, for error messages.
-const EXPECTED_URL: &str = "redis://[user:password@]host[:port][/database], rediss:// with TLS, redis+cluster://host[:port],host[:port] or redis+sentinel://host[:port],host[:port]/master[/database]";
+const EXPECTED_URL: &str = "redis://[user:password@]host[:port][/database] or rediss:// with TLS; Sentinel and Cluster cannot be used yet";
 
 /// How the nodes of one deployment find one another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +45,10 @@ impl Default for EngineConfig {
 impl EngineConfig {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         if let Some(url) = &self.url
-            && url.parse().is_none()
+            // Sentinel and Cluster are known, and refused until tests run them.
+            && url
+                .parse()
+                .is_none_or(|address| address.deployment != RedisDeployment::Single)
         {
             return Err(ConfigError::bad_value(
                 "engine.url",
@@ -302,6 +305,22 @@ mod tests {
             "redis+raft://a",
         ] {
             assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_one_server_can_be_used_so_far() {
+        for (text, is_fine) in [
+            ("redis://a", true),
+            ("rediss://:pw@a/1", true),
+            ("redis+cluster://a:7000,b:7001", false),
+            ("redis+sentinel://a/mymaster", false),
+        ] {
+            let config = EngineConfig {
+                url: Some(text.into()),
+                ..EngineConfig::default()
+            };
+            assert_eq!(config.check().is_ok(), is_fine, "{text}");
         }
     }
 

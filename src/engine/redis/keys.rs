@@ -147,12 +147,15 @@ impl Partition {
     }
 }
 
-/// The partition of a name, the same on every node and in every version: FNV-1a.
+/// The partition of a name, the same on every node and in every version: FNV-1a,
+/// then mixed, as its upper bits hardly depend on the end of a name.
 fn number_of(name: &str) -> u8 {
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    u8::try_from((hash >> 32) % u64::from(PARTITIONS)).expect("there are fewer than 256 partitions")
+    let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    u8::try_from((mixed >> 32) % u64::from(PARTITIONS))
+        .expect("there are fewer than 256 partitions")
 }
 
 #[cfg(test)]
