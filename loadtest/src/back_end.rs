@@ -1,11 +1,12 @@
 //! Publishes as a back end does: signed requests on one kept connection.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use fanfare_protocol::request::sign_request;
 use fanfare_protocol::{AppKey, AppSecret};
+use hdrhistogram::Histogram;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -14,6 +15,7 @@ use serde_json::json;
 use tokio::net::TcpStream;
 
 use crate::Server;
+use crate::ledger::histogram;
 
 /// One kept connection to the HTTP API.
 pub(crate) struct BackEnd {
@@ -21,6 +23,8 @@ pub(crate) struct BackEnd {
     path: String,
     key: AppKey,
     secret: AppSecret,
+    /// Microseconds from a request to its answer.
+    pub(crate) answers_us: Histogram<u64>,
 }
 
 impl BackEnd {
@@ -36,6 +40,7 @@ impl BackEnd {
             path: format!("/apps/{}", server.app_id),
             key: AppKey::new(&server.key),
             secret: AppSecret::new(&server.secret),
+            answers_us: histogram(),
         })
     }
 
@@ -44,10 +49,14 @@ impl BackEnd {
         self.post("events", body.to_string()).await
     }
 
-    pub(crate) async fn batch(&mut self, events: usize, data: &str) -> anyhow::Result<()> {
-        let event = json!({"name": "load", "channel": "nobody", "data": data});
-        let body = json!({"batch": vec![event; events]});
-        self.post("batch_events", body.to_string()).await
+    /// Publishes several events to one channel with one request.
+    pub(crate) async fn batch(&mut self, channel: &str, data: &[String]) -> anyhow::Result<()> {
+        let events: Vec<_> = data
+            .iter()
+            .map(|data| json!({"name": "load", "channel": channel, "data": data}))
+            .collect();
+        self.post("batch_events", json!({"batch": events}).to_string())
+            .await
     }
 
     async fn post(&mut self, endpoint: &str, body: String) -> anyhow::Result<()> {
@@ -66,9 +75,12 @@ impl BackEnd {
             .header("host", "loadtest")
             .header("content-type", "application/json")
             .body(Full::from(body))?;
+        let began = Instant::now();
         let answer = self.sender.send_request(request).await?;
         let status = answer.status();
         let body = answer.into_body().collect().await?.to_bytes();
+        let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.answers_us.saturating_record(took);
         ensure!(
             status == 200,
             "the server answered {status}: {}",

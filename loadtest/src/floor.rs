@@ -32,9 +32,14 @@ pub(crate) enum Fault {
     Damage,
 }
 
+/// The most of one read from a client.
+const READ: usize = 4 << 10;
+
 #[derive(Default)]
 struct Floor {
     channels: Mutex<HashMap<String, Vec<Arc<Peer>>>>,
+    /// Held while something is sent, so that all see it in one order.
+    sending: tokio::sync::Mutex<()>,
     fault: Option<Fault>,
 }
 
@@ -44,9 +49,20 @@ struct Peer {
     held: Mutex<Option<Vec<u8>>>,
 }
 
+/// A trigger or a batch.
 #[derive(Deserialize)]
 struct Body {
+    #[serde(default)]
     channels: Vec<String>,
+    #[serde(default)]
+    data: String,
+    #[serde(default)]
+    batch: Vec<Event>,
+}
+
+#[derive(Deserialize)]
+struct Event {
+    channel: String,
     data: String,
 }
 
@@ -54,8 +70,8 @@ pub(crate) async fn serve(port: u16, fault: Option<Fault>) -> anyhow::Result<()>
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     note(&format!("floor listens on {}", listener.local_addr()?));
     let floor = Arc::new(Floor {
-        channels: Mutex::default(),
         fault,
+        ..Floor::default()
     });
     loop {
         let (stream, _) = listener.accept().await?;
@@ -93,9 +109,12 @@ impl Floor {
                     return Ok(());
                 }
             }
-            // A batch has no channels at the top; nobody listens to it here.
-            if let Ok(body) = serde_json::from_slice::<Body>(&received[..length]) {
-                self.publish(&body).await?;
+            let body: Body = serde_json::from_slice(&received[..length])?;
+            for channel in &body.channels {
+                self.publish(channel, &body.data).await?;
+            }
+            for event in &body.batch {
+                self.publish(&event.channel, &event.data).await?;
             }
             received.drain(..length);
             stream
@@ -110,55 +129,115 @@ impl Floor {
             .await?;
         let established = r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1.1\",\"activity_timeout\":120}"}"#;
         stream.write_all(&frame(established)).await?;
-        // One short masked frame of this program's client, its mask zeros.
-        let mut bytes = [0; 512];
-        let length = stream.read(&mut bytes).await?;
-        let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
-        let channel = text
-            .split_once(r#""channel":""#)
-            .and_then(|(_, rest)| rest.split_once('"'))
-            .map(|(channel, _)| channel.to_owned())
-            .context("a subscription")?;
-        let succeeded = format!(
-            r#"{{"event":"pusher_internal:subscription_succeeded","data":"{{}}","channel":"{channel}"}}"#
-        );
-        stream.write_all(&frame(&succeeded)).await?;
         let peer = Arc::new(Peer {
             stream,
             held: Mutex::default(),
         });
-        self.lock()
-            .entry(channel.clone())
-            .or_default()
-            .push(Arc::clone(&peer));
-        // Nothing more is expected of a client than its end.
-        loop {
-            peer.stream.readable().await?;
-            match peer.stream.try_read(&mut bytes) {
-                Ok(0) => break,
-                Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => break,
-                _ => {}
+        let mut channels = Vec::new();
+        let outcome = self.converse(&peer, &mut channels).await;
+        for channel in channels {
+            if let Some(peers) = self.lock().get_mut(&channel) {
+                peers.retain(|other| !Arc::ptr_eq(other, &peer));
             }
         }
-        self.lock()
-            .entry(channel)
-            .or_default()
-            .retain(|other| !Arc::ptr_eq(other, &peer));
+        outcome
+    }
+
+    /// Serves one client until its end.
+    async fn converse(&self, peer: &Arc<Peer>, channels: &mut Vec<String>) -> anyhow::Result<()> {
+        let mut received = Vec::new();
+        loop {
+            peer.stream.readable().await?;
+            if peer.read(&mut received)? {
+                return Ok(());
+            }
+            while let Some((text, rest)) = unmask(&received) {
+                received = rest;
+                self.message(peer, &text, channels).await?;
+            }
+        }
+    }
+
+    async fn message(
+        &self,
+        peer: &Arc<Peer>,
+        text: &str,
+        channels: &mut Vec<String>,
+    ) -> anyhow::Result<()> {
+        if text.contains(r#""event":"pusher:ping""#) {
+            let _sending = self.sending.lock().await;
+            return peer
+                .write(&frame(r#"{"event":"pusher:pong","data":"{}"}"#))
+                .await;
+        }
+        let channel = between(text, r#""channel":""#, '"');
+        if text.contains(r#""event":"client-"#) {
+            // It goes out as it came in.
+            return self
+                .send(channel.context("a channel")?, &frame(text), Some(peer))
+                .await;
+        }
+        // A good-bye has no channel.
+        let Some(channel) = channel else {
+            return Ok(());
+        };
+        self.subscribe(peer, channel, between(text, r#"user_id\":\""#, '\\'))
+            .await?;
+        channels.push(channel.to_owned());
         Ok(())
     }
 
-    async fn publish(&self, body: &Body) -> anyhow::Result<()> {
-        for channel in &body.channels {
-            let text = format!(
-                r#"{{"event":"load","data":"{}","channel":"{channel}"}}"#,
-                body.data
+    async fn subscribe(
+        &self,
+        peer: &Arc<Peer>,
+        channel: &str,
+        user: Option<&str>,
+    ) -> anyhow::Result<()> {
+        if let Some(user) = user {
+            let added = format!(
+                r#"{{"event":"pusher_internal:member_added","data":"{{\"user_id\":\"{user}\"}}","channel":"{channel}"}}"#
             );
-            let bytes = frame(&text);
-            let peers = self.lock().get(channel).cloned().unwrap_or_default();
-            for (number, peer) in peers.iter().enumerate() {
-                let fault = self.fault.filter(|_| number % FAULT_EVERY == 0);
-                peer.deliver(&bytes, fault).await?;
+            self.send(channel, &frame(&added), None).await?;
+        }
+        // Nothing is sent between the count and the first event.
+        let count = {
+            let mut all = self.lock();
+            let peers = all.entry(channel.to_owned()).or_default();
+            peers.push(Arc::clone(peer));
+            peers.len()
+        };
+        let data = match user {
+            Some(_) => format!(r#"{{\"presence\":{{\"count\":{count}}}}}"#),
+            None => "{}".to_owned(),
+        };
+        peer.write(&frame(&format!(
+            r#"{{"event":"pusher_internal:subscription_succeeded","data":"{data}","channel":"{channel}"}}"#
+        )))
+        .await
+    }
+
+    async fn publish(&self, channel: &str, data: &str) -> anyhow::Result<()> {
+        let text = format!(r#"{{"event":"load","data":"{data}","channel":"{channel}"}}"#);
+        self.send(channel, &frame(&text), None).await
+    }
+
+    /// Writes one frame to each subscriber but one.
+    async fn send(
+        &self,
+        channel: &str,
+        bytes: &[u8],
+        except: Option<&Arc<Peer>>,
+    ) -> anyhow::Result<()> {
+        let _sending = self.sending.lock().await;
+        let peers = self.lock().get(channel).cloned().unwrap_or_default();
+        for (number, peer) in peers.iter().enumerate() {
+            if except.is_some_and(|except| Arc::ptr_eq(except, peer)) {
+                continue;
             }
+            // Without the sender of client events, who is the first.
+            let first = usize::from(except.is_some());
+            let fault = self.fault.filter(|_| number % FAULT_EVERY == first);
+            peer.deliver(bytes, fault).await?;
         }
         Ok(())
     }
@@ -201,6 +280,19 @@ impl Peer {
         }
     }
 
+    /// Appends what has come; true at the end.
+    fn read(&self, received: &mut Vec<u8>) -> anyhow::Result<bool> {
+        let mut bytes = [0; READ];
+        match self.stream.try_read(&mut bytes) {
+            Ok(0) => return Ok(true),
+            Ok(length) => received.extend_from_slice(&bytes[..length]),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            // A client that is gone is gone.
+            Err(_) => return Ok(true),
+        }
+        Ok(false)
+    }
+
     async fn write(&self, mut bytes: &[u8]) -> anyhow::Result<()> {
         while !bytes.is_empty() {
             match self.stream.try_write(bytes) {
@@ -227,4 +319,31 @@ fn frame(text: &str) -> Vec<u8> {
     }
     bytes.extend_from_slice(text.as_bytes());
     bytes
+}
+
+/// The text of the masked frame at the start of `received`, and what follows it.
+fn unmask(received: &[u8]) -> Option<(String, Vec<u8>)> {
+    let (length, start) = match received.get(1)? & 0x7f {
+        126 => (
+            usize::from(u16::from_be_bytes(received.get(2..4)?.try_into().ok()?)),
+            4,
+        ),
+        short => (usize::from(short), 2),
+    };
+    let mask = received.get(start..start + 4)?;
+    let payload = received.get(start + 4..start + 4 + length)?;
+    let text = payload
+        .iter()
+        .zip(mask.iter().cycle())
+        .map(|(byte, mask)| byte ^ mask)
+        .collect();
+    let rest = received[start + 4 + length..].to_vec();
+    Some((String::from_utf8(text).ok()?, rest))
+}
+
+fn between<'a>(text: &'a str, before: &str, after: char) -> Option<&'a str> {
+    text.split_once(before)?
+        .1
+        .split_once(after)
+        .map(|(wanted, _)| wanted)
 }

@@ -7,20 +7,85 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use hdrhistogram::Histogram;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 
-/// The deliveries of one run.
+/// Between two looks at how far a run is.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// How many deliveries there were, of how many.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    delivered: AtomicUsize,
+    expected: usize,
+    /// Time without any delivery after which the run has failed.
+    stalled: Duration,
+    /// Turns true when nothing more may come.
+    is_over: watch::Sender<bool>,
+}
+
+impl Tally {
+    pub(crate) fn new(expected: usize, stalled: Duration) -> Self {
+        Self {
+            delivered: AtomicUsize::new(0),
+            expected,
+            stalled,
+            is_over: watch::Sender::new(false),
+        }
+    }
+
+    pub(crate) fn expected(&self) -> usize {
+        self.expected
+    }
+
+    pub(crate) fn delivered(&self) -> usize {
+        self.delivered.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count(&self) {
+        self.delivered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Waits until everything has arrived.
+    pub(crate) async fn complete(&self) -> anyhow::Result<()> {
+        let mut progress = (self.delivered(), Instant::now());
+        while progress.0 < self.expected {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let delivered = self.delivered();
+            if delivered > progress.0 {
+                progress = (delivered, Instant::now());
+            } else if progress.1.elapsed() > self.stalled {
+                bail!(
+                    "{} of {} deliveries are missing",
+                    self.expected - delivered,
+                    self.expected
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that nothing more may come.
+    pub(crate) fn end(&self) {
+        self.is_over.send_replace(true);
+    }
+
+    /// Waits until nothing more may come.
+    pub(crate) async fn ended(&self) {
+        let mut is_over = self.is_over.subscribe();
+        // The sender lives as long as `self`.
+        let _ = is_over.wait_for(|is_over| *is_over).await;
+    }
+}
+
+/// The deliveries of one run, message by message.
 #[derive(Debug)]
 pub(crate) struct Ledger {
+    pub(crate) tally: Tally,
     /// Deliveries of each message that are still missing.
     missing: Vec<AtomicUsize>,
     /// The room that each message takes among those under way.
     permits: Mutex<Vec<Option<OwnedSemaphorePermit>>>,
     under_way: Arc<Semaphore>,
-    delivered: AtomicUsize,
-    expected: usize,
-    /// Time without any delivery after which the run has failed.
-    stalled: Duration,
     began: Instant,
     latency: std::sync::Mutex<Histogram<u64>>,
 }
@@ -33,16 +98,12 @@ impl Ledger {
         stalled: Duration,
     ) -> Self {
         Self {
+            tally: Tally::new(messages * receivers, stalled),
             missing: (0..messages).map(|_| AtomicUsize::new(receivers)).collect(),
             permits: Mutex::new((0..messages).map(|_| None).collect()),
             under_way: Arc::new(Semaphore::new(under_way)),
-            delivered: AtomicUsize::new(0),
-            expected: messages * receivers,
-            stalled,
             began: Instant::now(),
-            latency: std::sync::Mutex::new(
-                Histogram::new(3).expect("three digits are a precision"),
-            ),
+            latency: std::sync::Mutex::new(histogram()),
         }
     }
 
@@ -53,7 +114,7 @@ impl Ledger {
     /// Waits until `message` may be published.
     pub(crate) async fn admit(&self, message: usize) -> anyhow::Result<()> {
         let permit = Arc::clone(&self.under_way).acquire_owned();
-        let Ok(permit) = tokio::time::timeout(self.stalled, permit).await else {
+        let Ok(permit) = tokio::time::timeout(self.tally.stalled, permit).await else {
             bail!(self.what_is_missing());
         };
         self.permits.lock().await[message] = Some(permit?);
@@ -70,7 +131,7 @@ impl Ledger {
             bail!("message {message} was delivered more often than there are subscribers");
         }
         missing.store(before - 1, Ordering::Relaxed);
-        self.delivered.fetch_add(1, Ordering::Relaxed);
+        self.tally.count();
         let latency = self.now_us().saturating_sub(due_us);
         if let Ok(mut histogram) = self.latency.lock() {
             histogram.saturating_record(latency);
@@ -83,17 +144,10 @@ impl Ledger {
 
     /// Waits until everything has arrived.
     pub(crate) async fn complete(&self) -> anyhow::Result<()> {
-        let mut progress = (self.delivered.load(Ordering::Relaxed), Instant::now());
-        while progress.0 < self.expected {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-            let delivered = self.delivered.load(Ordering::Relaxed);
-            if delivered > progress.0 {
-                progress = (delivered, Instant::now());
-            } else if progress.1.elapsed() > self.stalled {
-                bail!(self.what_is_missing());
-            }
+        match self.tally.complete().await {
+            Ok(()) => Ok(()),
+            Err(_) => bail!(self.what_is_missing()),
         }
-        Ok(())
     }
 
     fn what_is_missing(&self) -> String {
@@ -104,15 +158,20 @@ impl Ledger {
             .unwrap_or(0);
         format!(
             "{} of {} deliveries are missing; the first missing message is {first}",
-            self.expected - self.delivered.load(Ordering::Relaxed),
-            self.expected
+            self.tally.expected - self.tally.delivered(),
+            self.tally.expected
         )
     }
 
-    /// Milliseconds from when a message was due until it arrived, at a quantile.
-    pub(crate) fn latency_ms(&self, quantile: f64) -> f64 {
-        self.latency.lock().map_or(f64::NAN, |histogram| {
-            histogram.value_at_quantile(quantile) as f64 / 1_000.0
-        })
+    /// Microseconds from when a message was due until it arrived.
+    pub(crate) fn latency_us(&self) -> Histogram<u64> {
+        self.latency
+            .lock()
+            .map_or_else(|_| histogram(), |histogram| histogram.clone())
     }
+}
+
+/// An empty histogram of microseconds.
+pub(crate) fn histogram() -> Histogram<u64> {
+    Histogram::new(3).expect("three digits are a precision")
 }

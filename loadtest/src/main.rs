@@ -5,8 +5,10 @@
 
 mod back_end;
 mod floor;
+mod html;
 mod ledger;
 mod process;
+mod progress;
 mod report;
 mod scenario;
 mod subscriber;
@@ -14,13 +16,12 @@ mod subscriber;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::floor::Fault;
 use crate::report::Report;
-use crate::scenario::Fanout;
+use crate::scenario::{Batch, Channels, ClientEvents, Connect, Fanout, Latency, Presence, Trigger};
 
 /// Measures what a Pusher-compatible server costs per delivery.
 #[derive(Debug, Parser)]
@@ -28,7 +29,7 @@ use crate::scenario::Fanout;
     version,
     about,
     after_help = "Example: the server on one core, this on the other
-  taskset -c 0 fanfare serve &
+  taskset -c 0 fanfare serve --config loadtest/fanfare.toml &
   taskset -c 1 fanfare-loadtest fanout --pid $! --subscribers 1000 --messages 500"
 )]
 struct Cli {
@@ -38,54 +39,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Deliver messages to subscribers, over one channel or many
-    Fanout {
-        #[command(flatten)]
-        server: Server,
-        /// Connections, spread evenly over the channels
-        #[arg(long, default_value_t = 1_000)]
-        subscribers: usize,
-        /// Channels; messages go to one after the other
-        #[arg(long, default_value_t = 1)]
-        channels: usize,
-        /// Messages in all
-        #[arg(long, default_value_t = 500)]
-        messages: usize,
-        /// Messages that were published and have not reached all subscribers yet
-        #[arg(long, default_value_t = 1)]
-        under_way: usize,
-        /// Messages per second; by default the next follows as soon as it may
-        #[arg(long)]
-        rate: Option<u32>,
-        /// Bytes of data
-        #[arg(long, default_value_t = 256)]
-        bytes: usize,
-        /// Seconds without any delivery after which the run has failed
-        #[arg(long, default_value_t = 20)]
-        stalled: u64,
-    },
-    /// Publish while nobody listens
-    Trigger {
-        #[command(flatten)]
-        server: Server,
-        /// Requests, one after the other on one connection
-        #[arg(long, default_value_t = 20_000)]
-        requests: usize,
-        /// Events per request; more than one uses the batch endpoint
-        #[arg(long, default_value_t = 1)]
-        batch: usize,
-        /// Bytes of data
-        #[arg(long, default_value_t = 256)]
-        bytes: usize,
-    },
-    /// Connect, subscribe and stay idle
-    Connect {
-        #[command(flatten)]
-        server: Server,
-        /// Connections
-        #[arg(long, default_value_t = 4_000)]
-        connections: usize,
-    },
+    #[command(flatten)]
+    Scenario(Scenario),
     /// Serve the lower bound: upgrade, match the channel, write one prebuilt frame
     Floor {
         /// Port on 127.0.0.1; 0 takes a free one
@@ -97,7 +52,37 @@ enum Command {
     },
 }
 
-/// The server under test.
+/// Each with the server that it is for.
+#[derive(Debug, Subcommand)]
+enum Scenario {
+    /// Connect, subscribe and stay idle
+    Connect(For<Connect>),
+    /// Deliver messages to the subscribers of one channel
+    Fanout(For<Fanout>),
+    /// Publish at a fixed rate, whatever the server does, and time each delivery
+    /// from when its message was due
+    Latency(For<Latency>),
+    /// Deliver messages to many channels with few subscribers each
+    Channels(For<Channels>),
+    /// Publish while nobody listens
+    Trigger(For<Trigger>),
+    /// Publish several events to one channel with each request
+    Batch(For<Batch>),
+    /// Have members join one presence channel
+    Presence(For<Presence>),
+    /// Have one client of each channel send events to the others
+    ClientEvents(For<ClientEvents>),
+}
+
+#[derive(Debug, Args)]
+struct For<T: Args> {
+    #[command(flatten)]
+    scenario: T,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// The server under test, and where the figures go.
 #[derive(Clone, Debug, Args)]
 struct Server {
     /// Its address
@@ -106,15 +91,21 @@ struct Server {
     /// Its process, for CPU time and memory
     #[arg(long)]
     pid: Option<i32>,
+    /// The id of an app
     #[arg(long, default_value = "app-id")]
     app_id: String,
+    /// Its key
     #[arg(long, default_value = "app-key")]
     key: String,
+    /// Its secret
     #[arg(long, default_value = "app-secret")]
     secret: String,
-    /// Write the figures to this file as JSON
+    /// Print the figures as JSON
     #[arg(long)]
-    json: Option<PathBuf>,
+    json: bool,
+    /// Write a page with charts to this file
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -131,52 +122,26 @@ fn run(command: Command) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let (report, file): (Report, _) = match command {
-        Command::Fanout {
-            server,
-            subscribers,
-            channels,
-            messages,
-            under_way,
-            rate,
-            bytes,
-            stalled,
-        } => {
-            let fanout = Fanout {
-                subscribers,
-                channels,
-                messages,
-                under_way,
-                rate,
-                bytes,
-                stalled: Duration::from_secs(stalled),
-            };
-            (
-                runtime.block_on(scenario::fanout(&server, &fanout))?,
-                server.json,
-            )
+    match command {
+        Command::Floor { port, faulty } => runtime.block_on(floor::serve(port, faulty)),
+        Command::Scenario(scenario) => {
+            let (report, server) = runtime.block_on(scenario.run())?;
+            report.publish(server.json, server.report.as_deref())
         }
-        Command::Trigger {
-            server,
-            requests,
-            batch,
-            bytes,
-        } => {
-            let report = runtime.block_on(scenario::trigger(&server, requests, batch, bytes))?;
-            (report, server.json)
-        }
-        Command::Connect {
-            server,
-            connections,
-        } => {
-            let report = runtime.block_on(scenario::connect(&server, connections))?;
-            (report, server.json)
-        }
-        Command::Floor { port, faulty } => return runtime.block_on(floor::serve(port, faulty)),
-    };
-    report.print()?;
-    if let Some(file) = file {
-        std::fs::write(file, serde_json::to_vec_pretty(&report)?)?;
     }
-    Ok(())
+}
+
+impl Scenario {
+    async fn run(self) -> anyhow::Result<(Report, Server)> {
+        Ok(match self {
+            Self::Connect(For { scenario, server }) => (scenario.run(&server).await?, server),
+            Self::Fanout(For { scenario, server }) => (scenario.run(&server).await?, server),
+            Self::Latency(For { scenario, server }) => (scenario.run(&server).await?, server),
+            Self::Channels(For { scenario, server }) => (scenario.run(&server).await?, server),
+            Self::Trigger(For { scenario, server }) => (scenario.run(&server).await?, server),
+            Self::Batch(For { scenario, server }) => (scenario.run(&server).await?, server),
+            Self::Presence(For { scenario, server }) => (scenario.run(&server).await?, server),
+            Self::ClientEvents(For { scenario, server }) => (scenario.run(&server).await?, server),
+        })
+    }
 }

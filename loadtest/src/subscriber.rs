@@ -3,26 +3,74 @@
 use std::ops::Range;
 
 use anyhow::{Context, bail, ensure};
+use fanfare_protocol::{AppSecret, SocketId, auth};
+use serde::Deserialize;
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::Server;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Tally};
 
 /// Bytes of one read: some sixty messages of the usual size.
 const READ: usize = 16 << 10;
 
-/// One WebSocket, subscribed to one channel.
+/// One WebSocket.
 pub(crate) struct Subscriber {
     stream: TcpStream,
+    socket_id: SocketId,
     received: Vec<u8>,
     /// How much of `received` has been read already.
     start: usize,
+    /// How often the kernel was asked for bytes and had some.
+    reads: usize,
+}
+
+/// The messages that one subscriber has to get, in this order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expected {
+    pub(crate) event: &'static str,
+    /// The number of the first message ...
+    pub(crate) first: usize,
+    /// ... and from one to the next.
+    pub(crate) step: usize,
+    pub(crate) messages: usize,
+    /// Bytes of data in each.
+    pub(crate) bytes: usize,
+}
+
+/// A server message, as far as it matters here.
+#[derive(Deserialize)]
+struct Envelope {
+    event: String,
+    /// Not every server has some in every message.
+    #[serde(default)]
+    data: String,
+}
+
+#[derive(Deserialize)]
+struct Established {
+    socket_id: String,
+}
+
+#[derive(Deserialize)]
+struct Roster {
+    presence: Count,
+}
+
+#[derive(Deserialize)]
+struct Count {
+    count: usize,
+}
+
+#[derive(Deserialize)]
+struct Added {
+    user_id: String,
 }
 
 impl Subscriber {
-    /// Connects, subscribes, and waits for the success.
-    pub(crate) async fn subscribe(server: &Server, channel: &str) -> anyhow::Result<Self> {
+    /// Connects and waits for the greeting.
+    pub(crate) async fn connect(server: &Server) -> anyhow::Result<Self> {
         let mut stream = TcpStream::connect(server.address)
             .await
             .with_context(|| format!("{} cannot be reached", server.address))?;
@@ -33,8 +81,10 @@ impl Subscriber {
         stream.write_all(request.as_bytes()).await?;
         let mut subscriber = Self {
             stream,
+            socket_id: "1.1".parse().expect("two numbers are a socket id"),
             received: Vec::new(),
             start: 0,
+            reads: 0,
         };
         let end = loop {
             if let Some(end) = find(&subscriber.received, b"\r\n\r\n") {
@@ -48,59 +98,138 @@ impl Subscriber {
             String::from_utf8_lossy(&subscriber.received[..end])
         );
         subscriber.start = end;
-        subscriber.expect(b"pusher:connection_established").await?;
-        let text = format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{channel}"}}}}"#);
-        subscriber.send(0x81, text.as_bytes()).await?;
-        subscriber
-            .expect(b"pusher_internal:subscription_succeeded")
-            .await?;
-        // An idle client keeps no buffer.
-        subscriber.received.drain(..subscriber.start);
-        subscriber.received.shrink_to_fit();
-        subscriber.start = 0;
+        let data = subscriber.expect("pusher:connection_established").await?;
+        let established: Established = serde_json::from_str(&data)?;
+        subscriber.socket_id = established.socket_id.parse()?;
+        subscriber.rest();
         Ok(subscriber)
     }
 
-    /// Receives every `step`th message from `first` on, in order, for ever.
-    pub(crate) async fn receive(
-        mut self,
-        ledger: &Ledger,
-        first: usize,
-        step: usize,
-        bytes: usize,
+    /// Subscribes and waits for the success, whose data it returns.
+    pub(crate) async fn subscribe(
+        &mut self,
+        server: &Server,
+        channel: &str,
+        user: Option<usize>,
+    ) -> anyhow::Result<String> {
+        let mut data = json!({"channel": channel});
+        if channel.starts_with("private-") || channel.starts_with("presence-") {
+            let secret = AppSecret::new(&server.secret);
+            let user = user.map(|user| json!({"user_id": user.to_string()}).to_string());
+            let signature = auth::sign_channel(&secret, self.socket_id, channel, user.as_deref());
+            data["auth"] = format!("{}:{signature}", server.key).into();
+            if let Some(user) = user {
+                data["channel_data"] = user.into();
+            }
+        }
+        let text = json!({"event": "pusher:subscribe", "data": data}).to_string();
+        self.send(0x81, text.as_bytes()).await?;
+        let data = self
+            .expect("pusher_internal:subscription_succeeded")
+            .await?;
+        self.rest();
+        Ok(data)
+    }
+
+    /// Joins a presence channel, and returns how many members it has then.
+    pub(crate) async fn join(
+        &mut self,
+        server: &Server,
+        channel: &str,
+        user: usize,
+    ) -> anyhow::Result<usize> {
+        let data = self.subscribe(server, channel, Some(user)).await?;
+        Ok(serde_json::from_str::<Roster>(&data)?.presence.count)
+    }
+
+    /// Sends an event to the other subscribers of a channel.
+    pub(crate) async fn client_event(
+        &mut self,
+        event: &str,
+        channel: &str,
+        data: &str,
     ) -> anyhow::Result<()> {
-        let mut expected = first;
-        loop {
+        let text = format!(r#"{{"event":"{event}","channel":"{channel}","data":"{data}"}}"#);
+        self.send(0x81, text.as_bytes()).await
+    }
+
+    /// Receives what is expected, in its order, and nothing more. Returns how often
+    /// it had to read.
+    pub(crate) async fn receive(
+        &mut self,
+        ledger: &Ledger,
+        expected: Expected,
+    ) -> anyhow::Result<usize> {
+        let marker = format!(r#""event":"{}""#, expected.event);
+        let reads = self.reads;
+        let mut due = expected.first;
+        for _ in 0..expected.messages {
             let payload = self.next().await?;
-            let Some(data) = data(&self.received[payload]) else {
-                continue;
-            };
+            let payload = &self.received[payload];
+            let data = data(payload, marker.as_bytes()).with_context(|| {
+                format!(
+                    "got {} where message {due} was due",
+                    String::from_utf8_lossy(payload)
+                )
+            })?;
             ensure!(
-                data.len() == bytes,
-                "message {expected} came with {} bytes of data instead of {bytes}",
-                data.len()
+                data.len() == expected.bytes,
+                "message {due} came with {} bytes of data instead of {}",
+                data.len(),
+                expected.bytes
             );
             let (message, due_us) =
                 parse(data).context("a message holds something else than what was sent")?;
-            ensure!(
-                message == expected,
-                "message {message} came where {expected} was due"
-            );
-            expected += step;
+            ensure!(message == due, "message {message} came where {due} was due");
+            due += expected.step;
             ledger.delivered(message, due_us).await?;
         }
+        let reads = self.reads - reads;
+        ledger.tally.ended().await;
+        self.nothing_more().await?;
+        Ok(reads)
     }
 
-    async fn expect(&mut self, event: &[u8]) -> anyhow::Result<()> {
+    /// Receives `members` join events, and nothing more. Returns who joined, in the
+    /// order in which it was told.
+    pub(crate) async fn joins(
+        &mut self,
+        tally: &Tally,
+        members: usize,
+    ) -> anyhow::Result<Vec<usize>> {
+        let mut joined = Vec::with_capacity(members);
+        for _ in 0..members {
+            let data = self.expect("pusher_internal:member_added").await?;
+            joined.push(serde_json::from_str::<Added>(&data)?.user_id.parse()?);
+            tally.count();
+        }
+        tally.ended().await;
+        self.nothing_more().await?;
+        Ok(joined)
+    }
+
+    /// Asks for a pong; nothing may come before it.
+    pub(crate) async fn nothing_more(&mut self) -> anyhow::Result<()> {
+        self.send(0x81, br#"{"event":"pusher:ping","data":{}}"#)
+            .await?;
         let payload = self.next().await?;
         let payload = &self.received[payload];
         ensure!(
-            find(payload, event).is_some(),
-            "expected {}, got {}",
-            String::from_utf8_lossy(event),
+            find(payload, b"pusher:pong").is_some(),
+            "got {} where nothing more was due",
             String::from_utf8_lossy(payload)
         );
         Ok(())
+    }
+
+    /// The data of the next message, which has to be an `event`.
+    async fn expect(&mut self, event: &str) -> anyhow::Result<String> {
+        let payload = self.next().await?;
+        let payload = &self.received[payload];
+        match serde_json::from_slice::<Envelope>(payload) {
+            Ok(envelope) if envelope.event == event => Ok(envelope.data),
+            _ => bail!("expected {event}, got {}", String::from_utf8_lossy(payload)),
+        }
     }
 
     /// Where in `received` the payload of the next text frame stands.
@@ -124,12 +253,20 @@ impl Subscriber {
         }
     }
 
+    /// Gives the buffer back: an idle client keeps none.
+    fn rest(&mut self) {
+        self.received.drain(..self.start);
+        self.received.shrink_to_fit();
+        self.start = 0;
+    }
+
     async fn read_more(&mut self) -> anyhow::Result<()> {
         self.received.drain(..self.start);
         self.start = 0;
         self.received.reserve(READ);
         let read = self.stream.read_buf(&mut self.received).await?;
         ensure!(read > 0, "the server ended the connection");
+        self.reads += 1;
         Ok(())
     }
 
@@ -172,8 +309,8 @@ fn parse(data: &[u8]) -> Option<(usize, u64)> {
 }
 
 /// The data of a load event; nothing for any other message.
-fn data(payload: &[u8]) -> Option<&[u8]> {
-    find(payload, br#""event":"load""#)?;
+fn data<'a>(payload: &'a [u8], marker: &[u8]) -> Option<&'a [u8]> {
+    find(payload, marker)?;
     let start = find(payload, br#""data":""#)? + br#""data":""#.len();
     let length = payload[start..].iter().position(|byte| *byte == b'"')?;
     Some(&payload[start..start + length])

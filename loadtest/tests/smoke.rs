@@ -61,7 +61,16 @@ fn floor(faulty: &[&str]) -> Server {
 fn fanfare() -> Server {
     let program = Path::new(LOADTEST).with_file_name("fanfare");
     assert!(program.exists(), "run cargo build first");
-    let arguments = ["serve", "--port", "0", "--metrics-port", "0"];
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/fanfare.toml");
+    let arguments = [
+        "serve",
+        "--config",
+        config,
+        "--port",
+        "0",
+        "--metrics-port",
+        "0",
+    ];
     start(&program, &arguments, r#""address":""#)
 }
 
@@ -77,65 +86,50 @@ fn load(server: &Server, arguments: &[&str]) -> Output {
 fn every_scenario_passes(server: &Server) {
     for (arguments, figure) in [
         (
-            &["fanout", "--subscribers", "100", "--messages", "50"][..],
+            "fanout --subscribers 100 --messages 50",
             "server CPU per delivery",
         ),
         (
-            &[
-                "fanout",
-                "--subscribers",
-                "100",
-                "--messages",
-                "200",
-                "--under-way",
-                "64",
-            ],
+            "fanout --subscribers 100 --messages 200 --under-way 64",
             "server CPU per delivery",
         ),
         (
-            &[
-                "fanout",
-                "--subscribers",
-                "40",
-                "--channels",
-                "10",
-                "--messages",
-                "200",
-                "--under-way",
-                "64",
-            ],
+            "channels --subscribers 40 --channels 10 --messages 200 --under-way 64",
             "server CPU per message",
         ),
         (
-            &[
-                "fanout",
-                "--subscribers",
-                "50",
-                "--messages",
-                "50",
-                "--rate",
-                "200",
-                "--under-way",
-                "50",
-            ],
+            "latency --subscribers 50 --idle 20 --messages 50 --rate 200",
             "latency p99",
         ),
-        (&["trigger", "--requests", "200"], "server CPU per request"),
+        ("trigger --requests 200", "server CPU per request"),
         (
-            &["trigger", "--requests", "20", "--batch", "10"],
+            "batch --subscribers 0 --requests 20 --events 10",
             "server CPU per event",
         ),
         (
-            &["connect", "--connections", "100"],
-            "server CPU per connection",
+            "batch --subscribers 20 --requests 20 --events 10",
+            "server CPU per delivery",
+        ),
+        (
+            "connect --connections 100 --at-once 100 --channels 3",
+            "server CPU per subscription",
+        ),
+        ("presence --members 30", "server CPU per join event"),
+        (
+            "client-events --subscribers 60 --channels 20 --messages 200",
+            "server CPU per delivery",
         ),
     ] {
-        let output = load(server, arguments);
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+
+        let output = load(server, &arguments);
 
         let text = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {errors}");
         assert!(text.contains(figure), "{arguments:?}: {text}");
+        assert!(text.contains("this program's CPU"), "{arguments:?}: {text}");
+        assert_eq!(errors, "", "a bar is for terminals");
     }
 }
 
@@ -149,40 +143,132 @@ fn fanfare_delivers_everything() {
     every_scenario_passes(&fanfare());
 }
 
+/// All at the same time, in an order of their own.
+#[test]
+fn a_storm_of_joins_is_told_to_all_in_one_order() {
+    for server in [floor(&[]), fanfare()] {
+        let output = load(&server, &["presence", "--members", "60", "--at-once", "60"]);
+
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{errors}");
+    }
+}
+
+/// Each scenario that checks deliveries has to find each fault.
 #[test]
 fn wrong_deliveries_are_noticed() {
-    for (fault, message) in [
-        ("duplicate", "message 0 came where 1 was due"),
-        ("reorder", "message 1 came where 0 was due"),
+    let wrong_content = "a message holds something else than what was sent";
+    for (fault, arguments, message) in [
+        (
+            "duplicate",
+            "fanout --subscribers 10 --messages 50 --under-way 50",
+            "message 0 came where 1 was due",
+        ),
+        (
+            "duplicate",
+            "fanout --subscribers 10 --messages 1",
+            "where nothing more was due",
+        ),
+        (
+            "reorder",
+            "fanout --subscribers 10 --messages 50 --under-way 50",
+            "message 1 came where 0 was due",
+        ),
         (
             "damage",
-            "a message holds something else than what was sent",
+            "fanout --subscribers 10 --messages 50 --under-way 50",
+            wrong_content,
+        ),
+        (
+            "duplicate",
+            "channels --subscribers 10 --channels 5 --messages 50",
+            "message 0 came where 5 was due",
+        ),
+        (
+            "reorder",
+            "latency --subscribers 10 --messages 20 --rate 1000",
+            "message 1 came where 0 was due",
+        ),
+        (
+            "reorder",
+            "batch --subscribers 10 --requests 2",
+            "message 1 came where 0 was due",
+        ),
+        (
+            "damage",
+            "batch --subscribers 10 --requests 2",
+            wrong_content,
+        ),
+        (
+            "duplicate",
+            "client-events --subscribers 6 --channels 2 --messages 10",
+            "message 0 came where 2 was due",
+        ),
+        (
+            "damage",
+            "client-events --subscribers 6 --channels 2 --messages 10",
+            wrong_content,
+        ),
+        ("reorder", "presence --members 3", "in another order"),
+        (
+            "duplicate",
+            "presence --members 5",
+            "where nothing more was due",
+        ),
+        (
+            "duplicate",
+            "presence --members 2",
+            "where nothing more was due",
         ),
     ] {
         let server = floor(&["--faulty", fault]);
+        let arguments: Vec<&str> = arguments.split(' ').collect();
 
-        let output = load(
-            &server,
-            &[
-                "fanout",
-                "--subscribers",
-                "10",
-                "--messages",
-                "50",
-                "--under-way",
-                "50",
-            ],
-        );
+        let output = load(&server, &arguments);
 
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{fault}");
-        assert!(errors.contains(message), "{fault}: {errors}");
+        assert_eq!(output.status.code(), Some(1), "{fault} {arguments:?}");
+        assert!(errors.contains(message), "{fault} {arguments:?}: {errors}");
     }
 }
 
 #[test]
 fn missing_deliveries_are_noticed() {
-    let server = floor(&["--faulty", "drop"]);
+    for (arguments, message) in [
+        (
+            "fanout --subscribers 10 --messages 5 --under-way 5 --stalled 1",
+            "5 of 50 deliveries are missing",
+        ),
+        (
+            "batch --subscribers 10 --requests 1 --events 5 --stalled 1",
+            "5 of 50 deliveries are missing",
+        ),
+        (
+            "client-events --subscribers 6 --channels 2 --messages 2 --stalled 1",
+            "2 of 4 deliveries are missing",
+        ),
+        (
+            "presence --members 5 --stalled 1",
+            "4 of 10 deliveries are missing",
+        ),
+    ] {
+        let server = floor(&["--faulty", "drop"]);
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+
+        let output = load(&server, &arguments);
+
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(errors.contains(message), "{arguments:?}: {errors}");
+    }
+}
+
+#[test]
+fn figures_come_as_json_and_as_a_page() {
+    let server = floor(&[]);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let page = folder.join("report.html");
+    let page = page.to_str().unwrap();
 
     let output = load(
         &server,
@@ -191,18 +277,18 @@ fn missing_deliveries_are_noticed() {
             "--subscribers",
             "10",
             "--messages",
-            "5",
-            "--under-way",
-            "5",
-            "--stalled",
-            "1",
+            "20",
+            "--json",
+            "--report",
+            page,
         ],
     );
 
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(
-        errors.contains("5 of 50 deliveries are missing"),
-        "{errors}"
-    );
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["scenario"], "fanout");
+    assert_eq!(report["figures"][0]["value"], 200.0);
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("<td>deliveries, all checked<td class=\"number\">200.00"));
+    assert!(page.contains("<polyline"), "{page}");
+    assert!(!page.contains("http"), "nothing comes from elsewhere");
 }

@@ -3,8 +3,6 @@
 //! What was received is signed byte for byte: SDKs serialise JSON differently,
 //! so nothing here is ever parsed and written again.
 
-use std::fmt::Write;
-
 use subtle::ConstantTimeEq;
 
 use crate::app::AppSecret;
@@ -63,11 +61,14 @@ pub fn is_signed(secret: &AppSecret, text: &str, signature: &str) -> bool {
         .into()
 }
 
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 /// Bytes in lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
-        write!(text, "{byte:02x}").expect("writing to memory does not fail");
+        text.push(char::from(HEX_DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(HEX_DIGITS[usize::from(byte & 0x0f)]));
     }
     text
 }

@@ -18,7 +18,10 @@ use crate::auth::{hex, is_signed, sign};
 /// A request this far from the server's clock, in seconds, is refused.
 const TIMESTAMP_WINDOW: u64 = 600;
 
-/// The most parameters of one query; SDKs send six.
+/// Parameters that the query of an SDK has, and some of its own.
+const USUAL_PARAMETERS: usize = 8;
+
+/// The most parameters of one query.
 const MAX_PARAMETERS: usize = 128;
 
 /// Why a request is not accepted. The texts are those of the hosted API.
@@ -108,7 +111,7 @@ impl<'a> SignedQuery<'a> {
     /// # Errors
     /// A parameter that is no array stands there twice.
     pub fn parse(query: &'a str) -> Result<Self, RequestError> {
-        let mut parameters: Vec<Parameter<'a>> = Vec::new();
+        let mut parameters: Vec<Parameter<'a>> = Vec::with_capacity(USUAL_PARAMETERS);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (raw_name, raw_value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = form_decode(raw_name);
@@ -204,12 +207,10 @@ impl<'a> SignedQuery<'a> {
             .get("auth_signature")
             .ok_or(RequestError::MissingParameter("auth_signature"))?;
         let decoded_path = percent_decode_str(path).decode_utf8_lossy();
-        let mut paths = vec![path];
-        if decoded_path != path {
-            paths.push(&decoded_path);
-        }
+        let other_path = (decoded_path != path).then_some(decoded_path.as_ref());
+        // Nearly always the first of them fits.
         for reading in [Reading::Decoded, Reading::PlusKept, Reading::Raw] {
-            for path in &paths {
+            for path in std::iter::once(path).chain(other_path) {
                 if is_signed(secret, &self.string_to_sign(method, path, reading), sent) {
                     return Ok(());
                 }
@@ -234,32 +235,58 @@ impl<'a> SignedQuery<'a> {
     }
 
     fn string_to_sign(&self, method: &str, path: &str, reading: Reading) -> String {
-        let mut pairs: Vec<(String, Cow<'_, str>)> = self
-            .parameters
-            .iter()
-            .filter(|parameter| !parameter.name.eq_ignore_ascii_case("auth_signature"))
-            .map(|parameter| match reading {
-                Reading::Decoded => (parameter.name.to_lowercase(), parameter.value.clone()),
+        let mut pairs: Vec<Pair<'_>> = Vec::with_capacity(self.parameters.len());
+        for parameter in &self.parameters {
+            if parameter.name.eq_ignore_ascii_case("auth_signature") {
+                continue;
+            }
+            let (name, value) = match reading {
+                Reading::Decoded => (
+                    Cow::Borrowed(&*parameter.name),
+                    Cow::Borrowed(&*parameter.value),
+                ),
                 Reading::PlusKept => (
-                    percent_decode_str(parameter.raw_name)
-                        .decode_utf8_lossy()
-                        .to_lowercase(),
+                    percent_decode_str(parameter.raw_name).decode_utf8_lossy(),
                     percent_decode_str(parameter.raw_value).decode_utf8_lossy(),
                 ),
                 Reading::Raw => (
-                    parameter.raw_name.to_lowercase(),
+                    Cow::Borrowed(parameter.raw_name),
                     Cow::Borrowed(parameter.raw_value),
                 ),
-            })
-            .collect();
+            };
+            pairs.push((lowercase(name), value));
+        }
         // Stable: the elements of an array stay in the order of the request.
         pairs.sort_by(|one, other| one.0.cmp(&other.0));
         string_to_sign(method, path, &pairs)
     }
 }
 
-fn string_to_sign(method: &str, path: &str, pairs: &[(String, Cow<'_, str>)]) -> String {
-    let mut text = format!("{method}\n{path}\n");
+/// Name and value of a parameter.
+type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+/// The text in lower case, which a name nearly always has already.
+fn lowercase(text: Cow<'_, str>) -> Cow<'_, str> {
+    let is_lowercase = text
+        .bytes()
+        .all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+    if is_lowercase {
+        text
+    } else {
+        Cow::Owned(text.to_lowercase())
+    }
+}
+
+fn string_to_sign(method: &str, path: &str, pairs: &[Pair<'_>]) -> String {
+    let parameters: usize = pairs
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 2)
+        .sum();
+    let mut text = String::with_capacity(method.len() + path.len() + parameters + 2);
+    text.push_str(method);
+    text.push('\n');
+    text.push_str(path);
+    text.push('\n');
     for (index, (name, value)) in pairs.iter().enumerate() {
         if index > 0 {
             text.push('&');
@@ -290,19 +317,19 @@ pub fn sign_request(
     secret: &AppSecret,
     now: u64,
 ) -> String {
-    let mut pairs: Vec<(String, Cow<'_, str>)> = parameters
+    let mut pairs: Vec<Pair<'_>> = parameters
         .iter()
-        .map(|(name, value)| (name.to_lowercase(), Cow::Borrowed(*value)))
+        .map(|(name, value)| (lowercase(Cow::Borrowed(*name)), Cow::Borrowed(*value)))
         .collect();
-    pairs.push(("auth_key".to_owned(), Cow::Borrowed(key.as_str())));
-    pairs.push(("auth_timestamp".to_owned(), Cow::Owned(now.to_string())));
-    pairs.push(("auth_version".to_owned(), Cow::Borrowed("1.0")));
+    pairs.push(("auth_key".into(), Cow::Borrowed(key.as_str())));
+    pairs.push(("auth_timestamp".into(), Cow::Owned(now.to_string())));
+    pairs.push(("auth_version".into(), Cow::Borrowed("1.0")));
     if !body.is_empty() {
-        pairs.push(("body_md5".to_owned(), Cow::Owned(body_md5(body))));
+        pairs.push(("body_md5".into(), Cow::Owned(body_md5(body))));
     }
     pairs.sort_by(|one, other| one.0.cmp(&other.0));
     let signature = sign(secret, &string_to_sign(method, path, &pairs));
-    pairs.push(("auth_signature".to_owned(), Cow::Owned(signature)));
+    pairs.push(("auth_signature".into(), Cow::Owned(signature)));
     pairs
         .iter()
         .map(|(name, value)| format!("{}={}", form_encode(name), form_encode(value)))

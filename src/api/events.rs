@@ -46,7 +46,7 @@ impl Api {
         };
         let trigger = Trigger::parse(body, query, &request.app.limits)?;
         self.take(request, std::slice::from_ref(&trigger))?;
-        self.publish(request, &trigger)?;
+        self.publish(request, std::slice::from_ref(&trigger))?;
         let Some(attributes) = trigger.info else {
             return Ok("{}".to_owned());
         };
@@ -65,9 +65,7 @@ impl Api {
     ) -> Result<String, ApiError> {
         let triggers = Trigger::parse_batch(body, &request.app.limits)?;
         self.take(request, &triggers)?;
-        for trigger in &triggers {
-            self.publish(request, trigger)?;
-        }
+        self.publish(request, &triggers)?;
         if triggers.iter().all(|trigger| trigger.info.is_none()) {
             return Ok("{}".to_owned());
         }
@@ -96,30 +94,32 @@ impl Api {
         Ok(())
     }
 
-    fn publish(&self, request: &Authenticated<'_>, trigger: &Trigger<'_>) -> Result<(), ApiError> {
-        self.hub.publisher(&request.app).publish(&Publish {
-            channels: &trigger.channels,
-            event: &trigger.name,
-            data: &trigger.data,
-            except: trigger.socket_id,
-            scope: Scope::Cluster,
-            origin: Origin::Api,
-        })?;
-        if let Some(log) = &self.test_log {
-            let Trigger {
-                channels,
-                name,
-                data,
-                socket_id,
-                ..
-            } = trigger;
-            log.published(channels, name, data, *socket_id);
+    /// Publishes one after the other, until one does not go.
+    fn publish(
+        &self,
+        request: &Authenticated<'_>,
+        triggers: &[Trigger<'_>],
+    ) -> Result<(), ApiError> {
+        let events: Vec<Publish<'_>> = triggers
+            .iter()
+            .map(|trigger| Publish {
+                channels: &trigger.channels,
+                event: &trigger.name,
+                data: &trigger.data,
+                except: trigger.socket_id,
+                scope: Scope::Cluster,
+                origin: Origin::Api,
+            })
+            .collect();
+        let publisher = self.hub.publisher(&request.app);
+        let Some(log) = &self.test_log else {
+            publisher.publish_burst(&events)?;
+            return Ok(());
+        };
+        for event in &events {
+            publisher.publish(event)?;
+            log.published(event.channels, event.event, event.data, event.except);
         }
-        self.hub
-            .app(&request.app)
-            .counters
-            .api_events
-            .fetch_add(trigger.channels.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 

@@ -392,14 +392,15 @@ impl AppHub {
     }
 
     /// Sends `frame` to the subscribers of this node. Writes up to `budget` of
-    /// them itself and leaves the rest to a task.
+    /// them itself and leaves the rest to a task. Without a budget, the caller
+    /// is about to send more and has it all delivered together.
     pub(super) fn deliver(
         self: &Arc<Self>,
         channel: &ChannelName,
         frame: Frame,
         except: Option<SocketId>,
         cached: Option<CachedEvent>,
-        budget: &mut usize,
+        budget: Option<&mut usize>,
     ) {
         let work = {
             let mut shard = self.channel_shard(channel);
@@ -410,9 +411,24 @@ impl AppHub {
                 record.cache(event);
             }
             record.publish(frame, except);
-            record.lane.take_work()
+            match budget {
+                Some(budget) => record.lane.take_work().map(|work| (work, budget)),
+                None => None,
+            }
         };
-        self.drain_within(channel, work, budget);
+        if let Some((work, budget)) = work {
+            self.drain_within(channel, Some(work), budget);
+        }
+    }
+
+    /// Sends what was left to wait on `channel`.
+    pub(super) fn deliver_waiting(self: &Arc<Self>, channel: &ChannelName) {
+        let work = self
+            .channel_shard(channel)
+            .channels
+            .get_mut(channel)
+            .and_then(|record| record.lane.take_work());
+        self.drain(channel, work);
     }
 
     pub(super) fn drain(self: &Arc<Self>, channel: &ChannelName, work: Option<Work>) {

@@ -128,6 +128,7 @@ impl<O: ?Sized> fmt::Debug for Connection<O> {
 #[cfg(test)]
 pub(crate) mod recorder {
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use fanfare_protocol::{Close, Frame};
 
@@ -136,11 +137,17 @@ pub(crate) mod recorder {
     #[derive(Debug, Default)]
     pub(crate) struct Recorder {
         received: Mutex<Vec<String>>,
+        pushes: AtomicUsize,
     }
 
     impl Recorder {
         pub(crate) fn received(&self) -> Vec<String> {
             self.received.lock().unwrap().clone()
+        }
+
+        /// How often it was given something.
+        pub(crate) fn pushes(&self) -> usize {
+            self.pushes.load(Ordering::Relaxed)
         }
 
         fn note(&self, text: String) {
@@ -150,6 +157,7 @@ pub(crate) mod recorder {
 
     impl Outbox for Recorder {
         fn push(&self, frames: &[Frame]) {
+            self.pushes.fetch_add(1, Ordering::Relaxed);
             for frame in frames {
                 self.note(String::from_utf8(frame.payload().to_vec()).unwrap());
             }

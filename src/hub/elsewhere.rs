@@ -51,7 +51,7 @@ impl AppHub {
             return false;
         }
         let mut budget = INLINE_WRITES;
-        self.deliver(channel, frame, except, cached, &mut budget);
+        self.deliver(channel, frame, except, cached, Some(&mut budget));
         true
     }
 

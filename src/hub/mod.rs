@@ -323,4 +323,34 @@ mod tests {
             }
         }
     }
+
+    #[tokio::test]
+    async fn events_that_come_together_share_a_push() {
+        let hub = hub();
+        let app = Arc::new(App::new("1", "key", "secret"));
+        let (_session, connection) = subscriber(&hub, &app, 1).await;
+        let channel = fanfare_protocol::ChannelName::parse("news", &app.limits).unwrap();
+        let before = connection.outbox().pushes();
+        let numbers: Vec<String> = (0..10).map(|number| number.to_string()).collect();
+        let events: Vec<_> = numbers
+            .iter()
+            .map(|number| Publish {
+                channels: std::slice::from_ref(&channel),
+                event: "tick",
+                data: number,
+                except: None,
+                scope: Scope::Cluster,
+                origin: Origin::Api,
+            })
+            .collect();
+
+        hub.publisher(&app).publish_burst(&events).unwrap();
+
+        assert_eq!(connection.outbox().pushes() - before, 1);
+        let received = connection.outbox().received();
+        let ticks = &received[received.len() - 10..];
+        for (number, text) in ticks.iter().enumerate() {
+            assert!(text.contains(&format!(r#""data":"{number}""#)), "{text}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The one way in for events: HTTP API, client events and adapters.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use fanfare_protocol::server_message::EventText;
@@ -9,6 +10,10 @@ use fanfare_protocol::{ChannelName, SocketId, UserId};
 use super::app::{AppHub, Audience, INLINE_WRITES};
 use super::engine::{CachedEvent, Publication};
 use super::events::Scope;
+
+/// Events that share a write at most; those behind them may not wait for room that
+/// only these would give.
+const MAX_BURST: usize = 16;
 
 /// An event to publish; every check of names and sizes is behind it.
 #[derive(Debug)]
@@ -68,6 +73,36 @@ impl Publisher {
     /// # Errors
     /// A channel is full; the caller may try again later.
     pub fn publish(&self, publish: &Publish<'_>) -> Result<(), ChannelFull> {
+        self.publish_burst(std::slice::from_ref(publish))
+    }
+
+    /// Publishes one event after the other, until one does not go. Events that
+    /// follow each other on one channel reach each subscriber in one write.
+    ///
+    /// # Errors
+    /// A channel is full; the events before are published.
+    pub fn publish_burst(&self, events: &[Publish<'_>]) -> Result<(), ChannelFull> {
+        for burst in events.chunks(MAX_BURST) {
+            for (position, event) in burst.iter().enumerate() {
+                let is_followed = burst
+                    .get(position + 1)
+                    .is_some_and(|next| next.channels == event.channels);
+                let outcome = self.publish_one(event, is_followed);
+                if outcome.is_err() {
+                    // What was to wait for this one waits no longer.
+                    for channel in event.channels {
+                        self.app.deliver_waiting(channel);
+                    }
+                }
+                outcome?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes to all channels or to none. With `is_followed` the event only
+    /// takes its place: the next one, on the same channels, takes it along.
+    fn publish_one(&self, publish: &Publish<'_>, is_followed: bool) -> Result<(), ChannelFull> {
         let audiences = self.audiences(publish.channels)?;
         let mut text = None;
         let mut budget = INLINE_WRITES;
@@ -102,8 +137,14 @@ impl Publisher {
                 publication.frame,
                 publication.except,
                 publication.cached,
-                &mut budget,
+                (!is_followed).then_some(&mut budget),
             );
+        }
+        if matches!(publish.origin, Origin::Api) {
+            self.app
+                .counters
+                .api_events
+                .fetch_add(publish.channels.len() as u64, Ordering::Relaxed);
         }
         Ok(())
     }

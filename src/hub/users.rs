@@ -167,7 +167,7 @@ impl Users {
     pub(super) fn roll(&self, user_id: &UserId) -> Option<usize> {
         let state = self.lock();
         let user = state.users.get(user_id)?;
-        (!user.is_of_no_concern()).then(|| user.connections.len())
+        (!user.is_of_no_concern()).then_some(user.connections.len())
     }
 
     /// Those who are signed in or watched here.

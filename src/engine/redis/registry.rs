@@ -156,7 +156,7 @@ impl Registry {
 
     pub(super) async fn run(mut self, hub: Arc<Hub>, stop: CancellationToken) {
         loop {
-            let Some(mut connections) = self.connect(&stop).await else {
+            let Some(mut connections) = Box::pin(self.connect(&stop)).await else {
                 break;
             };
             let _deliveries = connections.events.take().map(|events| {
