@@ -57,7 +57,10 @@ impl Redis {
         self.running = Some(child);
         let client = redis::Client::open(self.url()).unwrap();
         soon("Redis", async {
-            while client.get_multiplexed_async_connection().await.is_err() {
+            while Box::pin(client.get_multiplexed_async_connection())
+                .await
+                .is_err()
+            {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         })
@@ -67,7 +70,9 @@ impl Redis {
     /// Forgets everything, while it runs.
     pub(crate) async fn flush(&self) {
         let client = redis::Client::open(self.url()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut connection = Box::pin(client.get_multiplexed_async_connection())
+            .await
+            .unwrap();
         redis::cmd("FLUSHALL")
             .exec_async(&mut connection)
             .await
