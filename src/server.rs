@@ -10,12 +10,16 @@ use fanfare_protocol::AppKey;
 use fastwebsockets::upgrade::is_upgrade_request;
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
+use listenfd::ListenFd;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{Api, Health, Ops, SignedPath, TestLog, statistics};
 use crate::apps::{AppStore, ConfigFileApps};
-use crate::config::{AppConfig, Config, EngineConfig, RedisDeployment, TlsConfig, WebhooksConfig};
+use crate::config::{
+    AppConfig, Config, ConfigError, ConnectionConfig, EngineConfig, RedisDeployment, TlsConfig,
+    WebhooksConfig,
+};
 use crate::engine::{Deployment, MemoryEngine, RedisEngine, RedisSettings, RedisTask};
 use crate::http::{Answer, Handler, Peer, text_answer};
 use crate::hub::engine::Engine;
@@ -23,12 +27,15 @@ use crate::hub::{Hub, Timeouts};
 use crate::limits::{Addresses, Meters, NodeLimits};
 use crate::store::{Change, Database, Journal, Replica};
 use crate::transport::{
-    CertificateFiles, Certificates, HttpFallback, HttpFallbackSettings, Listener, ListenerSettings,
-    WebSocketSettings, WebSockets,
+    CertificateError, CertificateFiles, Certificates, HttpFallback, HttpFallbackSettings, Listener,
+    ListenerSettings, WebSocketSettings, WebSockets,
 };
 use crate::webhook::{WebhookSettings, Webhooks};
 
-/// The longest time between two rounds over all connections.
+/// The shortest time between two rounds over all connections.
+const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(1);
+
+/// The longest one.
 const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Time for what is under way when the clients are gone.
@@ -37,6 +44,10 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Descriptors that are not connections: the ports, the runtime, log and
 /// certificate files, and requests of back ends.
 const SPARE_FILES: u64 = 256;
+
+/// Time for a connection that speaks HTTP to take its answer and bring a further
+/// request. Longer than an idle one is kept, and than a body may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Below this the limit of open files was probably never looked at.
 const FEW_CONNECTIONS: usize = 10_000;
@@ -63,11 +74,16 @@ pub struct Server {
     replica: Option<Arc<Replica>>,
     shutdown_grace: Duration,
     sweep_interval: Duration,
+    /// Whether another process may answer on the same ports when this one stops.
+    has_successor: bool,
     tasks: TaskTracker,
 }
 
 impl Server {
     /// Opens the ports and constructs everything.
+    ///
+    /// Ports that systemd hands over are taken instead: the first for clients,
+    /// the second, if there is one, for metrics.
     ///
     /// # Errors
     /// An address is taken, a certificate cannot be read, or the database cannot
@@ -86,21 +102,27 @@ impl Server {
     }
 
     async fn construct(config: &Config, test_log: Option<Arc<TestLog>>) -> anyhow::Result<Self> {
-        let certificates = config
-            .server
-            .tls
-            .as_ref()
-            .map(|tls| Certificates::load(certificate_files(tls)))
-            .transpose()?
-            .map(Arc::new);
+        let certificates = certificates(config)?.map(Arc::new);
         let settings = ListenerSettings {
             request_header_timeout: config.connection.request_header_timeout,
+            answer_timeout: ANSWER_TIMEOUT,
+            reuse_port: config.server.reuse_port,
             trusted_proxies: config.server.trusted_proxies.clone(),
         };
-        let address = SocketAddr::new(config.server.host, config.server.port);
+        let mut inherited = ListenFd::from_env();
         let tls_port = config.server.tls.as_ref().and_then(|tls| tls.port);
         let on_server_port = certificates.clone().filter(|_| tls_port.is_none());
-        let listener = open(address, on_server_port, settings.clone(), "server.port")?;
+        let listener = match inherited.take_tcp_listener(0)? {
+            Some(socket) => Listener::on(socket, on_server_port, settings.clone())?,
+            None => open(
+                SocketAddr::new(config.server.host, config.server.port),
+                on_server_port,
+                settings.clone(),
+                "server.port",
+            )?,
+        };
+        // The port of another process may be more public than our own would be.
+        config.check_host(listener.address()?.ip())?;
         let tls_listener = tls_port
             .map(|port| {
                 let address = SocketAddr::new(config.server.host, port);
@@ -108,8 +130,15 @@ impl Server {
                 open(address, certificates, settings.clone(), "server.tls.port")
             })
             .transpose()?;
-        let ops_address = SocketAddr::new(config.server.metrics_host, config.server.metrics_port);
-        let ops_listener = open(ops_address, None, settings, "server.metrics_port")?;
+        let ops_listener = match inherited.take_tcp_listener(1)? {
+            Some(socket) => Listener::on(socket, None, settings)?,
+            None => open(
+                SocketAddr::new(config.server.metrics_host, config.server.metrics_port),
+                None,
+                settings,
+                "server.metrics_port",
+            )?,
+        };
 
         let fixed = config.apps.iter().map(AppConfig::to_app).collect();
         let fixed = ConfigFileApps::new(fixed);
@@ -128,9 +157,10 @@ impl Server {
         };
 
         let tasks = TaskTracker::new();
+        let sweep_interval = sweep_interval(&config.connection);
         let timeouts = Timeouts {
-            ping_after: config.connection.ping_after,
-            pong_wait: config.connection.pong_wait,
+            ping_after: ahead_of_sweep(config.connection.ping_after, sweep_interval),
+            pong_wait: ahead_of_sweep(config.connection.pong_wait, sweep_interval),
             authorization: config.connection.authorization_timeout,
             stalled_write: config.connection.stalled_write,
         };
@@ -217,7 +247,8 @@ impl Server {
             ops_listener,
             certificates,
             shutdown_grace: config.server.shutdown_grace,
-            sweep_interval: sweep_interval(timeouts),
+            sweep_interval,
+            has_successor: config.server.reuse_port,
             engine_task,
             hub,
             tasks,
@@ -269,9 +300,11 @@ impl Server {
             let end = end.clone();
             background.spawn(async move { end.run_until_cancelled(following).await });
         }
+        // A successor's probes must not be answered by the one that leaves.
+        let ops_stop = if self.has_successor { &stop } else { &end };
         background.spawn(self.ops_listener.run(
             self.ops,
-            end.clone(),
+            ops_stop.clone(),
             end.clone(),
             background.clone(),
         ));
@@ -332,6 +365,46 @@ impl Server {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// Reads the certificate files, if any are named.
+///
+/// # Errors
+/// A file is not what it should be, or the two do not fit together.
+pub fn certificates(config: &Config) -> Result<Option<Certificates>, ConfigError> {
+    let Some(tls) = &config.server.tls else {
+        return Ok(None);
+    };
+    let bad_value = |key: &str, value: String, expected| ConfigError::BadValue {
+        key: key.to_owned(),
+        value,
+        origin: String::new(),
+        expected,
+    };
+    Certificates::load(certificate_files(tls))
+        .map(Some)
+        .map_err(|error| match error {
+            CertificateError::Unreadable {
+                path,
+                reason,
+                expected,
+            } => {
+                let key = if path == tls.cert {
+                    "server.tls.cert"
+                } else if path == tls.key {
+                    "server.tls.key"
+                } else {
+                    "server.tls.also"
+                };
+                let expected = format!("a PEM file with {expected} ({reason})");
+                bad_value(key, format!("{path:?}"), expected)
+            }
+            CertificateError::Unusable { cert, key, reason } => bad_value(
+                "server.tls",
+                format!("{cert:?} with {key:?}"),
+                format!("a certificate and the key that belongs to it ({reason})"),
+            ),
+        })
 }
 
 fn webhook_settings(config: &WebhooksConfig) -> WebhookSettings {
@@ -446,13 +519,19 @@ fn http_fallback_settings(config: &Config) -> HttpFallbackSettings {
     }
 }
 
-fn sweep_interval(timeouts: Timeouts) -> Duration {
-    let shortest = timeouts
+fn sweep_interval(connection: &ConnectionConfig) -> Duration {
+    let shortest = connection
         .ping_after
-        .min(timeouts.pong_wait)
-        .min(timeouts.authorization)
-        .min(timeouts.stalled_write);
-    (shortest / 4).clamp(Duration::from_millis(1), MAX_SWEEP_INTERVAL)
+        .min(connection.pong_wait)
+        .min(connection.authorization_timeout)
+        .min(connection.stalled_write);
+    (shortest / 4).clamp(MIN_SWEEP_INTERVAL, MAX_SWEEP_INTERVAL)
+}
+
+/// A sweep finds out up to one interval late; looking for what is older than
+/// this keeps the time that was promised.
+fn ahead_of_sweep(promised: Duration, interval: Duration) -> Duration {
+    promised.saturating_sub(interval).max(MIN_SWEEP_INTERVAL)
 }
 
 /// Looks at the quotas of all apps once a second.
@@ -552,4 +631,22 @@ fn not_found() -> Answer {
         StatusCode::NOT_FOUND,
         "Path not found: WebSockets connect to /app/KEY, the HTTP API is under /apps/ID\n",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checklist 35: 75 s from the last sign of life to `member_removed`.
+    #[test]
+    fn a_silent_client_is_gone_within_the_times_that_are_configured() {
+        let connection = ConnectionConfig::default();
+
+        let interval = sweep_interval(&connection);
+        let asked = ahead_of_sweep(connection.ping_after, interval) + interval;
+        let closed = ahead_of_sweep(connection.pong_wait, interval) + interval;
+
+        assert!(interval <= Duration::from_secs(1));
+        assert_eq!(asked + closed, Duration::from_secs(75));
+    }
 }

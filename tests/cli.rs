@@ -84,18 +84,18 @@ impl Server {
     }
 
     async fn on_port(port: u16, arguments: &[&str]) -> Self {
-        let mut child = fanfare(&["serve", "--metrics-port", "0", "--port"])
-            .arg(port.to_string())
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut serve = fanfare(&["serve", "--metrics-port", "0", "--port"]);
+        Self::started_by(serve.arg(port.to_string()).args(arguments)).await
+    }
+
+    /// Waits until the server that `command` starts has told where it listens.
+    async fn started_by(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let listens = line_about(&mut log, "listens").await;
-        let address = |field: &str| listens[field].as_str().unwrap().parse().unwrap();
+        let (address, metrics_address) = addresses(&mut log).await;
         Self {
-            address: address("address"),
-            metrics_address: address("metrics.address"),
+            address,
+            metrics_address,
             child,
             log,
         }
@@ -106,20 +106,30 @@ impl Server {
     }
 
     async fn signal(&self, name: &str) {
-        let pid = self.child.id().unwrap().to_string();
-        // The shell's own `kill`: not every system has the program.
-        let status = Command::new("sh")
-            .args(["-c", "kill -s \"$0\" \"$1\"", name, &pid])
-            .status()
-            .await
-            .unwrap();
-        assert!(status.success());
+        kill(name, &self.child.id().unwrap().to_string()).await;
     }
 
     async fn exit_code(&mut self) -> Option<i32> {
         let status = soon("the end of the server", self.child.wait()).await;
         status.unwrap().code()
     }
+}
+
+async fn kill(signal: &str, pid: &str) {
+    // The shell's own `kill`: not every system has the program.
+    let status = Command::new("sh")
+        .args(["-c", "kill -s \"$0\" \"$1\"", signal, pid])
+        .status()
+        .await
+        .unwrap();
+    assert!(status.success());
+}
+
+/// Where the next server of this log listens, for clients and for metrics.
+async fn addresses(log: &mut Lines<BufReader<ChildStderr>>) -> (SocketAddr, SocketAddr) {
+    let listens = line_about(log, "listens").await;
+    let address = |field: &str| listens[field].as_str().unwrap().parse().unwrap();
+    (address("address"), address("metrics.address"))
 }
 
 /// The next line of the log whose message contains `wanted`.
@@ -201,6 +211,12 @@ async fn a_bad_configuration_exits_with_2_and_names_what_is_wrong() {
             &[],
             "fanfare: server.tls.cert = \"/nowhere/cert.pem\" (set by FILE) is not valid: expected a PEM file that can be read",
         ),
+        (
+            "[server.tls]\ncert = \"/etc/passwd\"\nkey = \"/etc/passwd\"",
+            None,
+            &[],
+            "fanfare: server.tls.cert = \"/etc/passwd\" is not valid: expected a PEM file with one or more certificates (it holds no certificate)",
+        ),
     ] {
         let file = ConfigFile::new(file);
 
@@ -212,6 +228,12 @@ async fn a_bad_configuration_exits_with_2_and_names_what_is_wrong() {
         assert!(told.starts_with(expected), "{told}");
         assert_eq!(told.lines().count(), 1, "{told}");
         assert_eq!(refused.status.code(), Some(2), "{told}");
+        if arguments.is_empty() {
+            let mut check = fanfare(&["check-config", "--config", file.path()]);
+            let checked = output(check.envs(variable)).await;
+            assert_eq!(checked.stderr, refused.stderr);
+            assert_eq!(checked.status.code(), Some(2));
+        }
     }
 }
 
@@ -396,6 +418,25 @@ async fn trigger_reads_the_data_from_its_input_and_sends_to_several_channels() {
 }
 
 #[tokio::test]
+async fn what_others_sent_cannot_draw_on_the_terminal() {
+    let server = Server::start().await;
+    let url = server.url();
+    let (subscriber, _notes) = subscriber(&url, "1").await;
+
+    let event = ["trigger", "a", "e\u{1b}[2J", "one\ntwo\u{7}", "--url", &url];
+    output(&mut fanfare(&event)).await;
+
+    let received = soon("the event", subscriber.wait_with_output()).await;
+    let printed = received.unwrap().stdout;
+    assert!(
+        text(&printed).ends_with(" a e\\u{1b}[2J one\\ntwo\\u{7}\n"),
+        "{}",
+        text(&printed)
+    );
+    assert_eq!(text(&printed).lines().count(), 1);
+}
+
+#[tokio::test]
 async fn channels_lists_what_is_occupied() {
     let server = Server::start().await;
     let url = server.url();
@@ -551,6 +592,293 @@ async fn a_subscriber_comes_back_when_its_server_does() {
         .await
         .unwrap();
     assert!(text(&received.stdout).ends_with(" a b c\n"));
+}
+
+/// A subscriber to the channel `a` that prints `count` events.
+async fn subscriber(url: &str, count: &str) -> (Child, Lines<BufReader<ChildStderr>>) {
+    let mut subscriber = fanfare(&["subscribe", "a", "--url", url])
+        .args(["--count", count, "--timeout", "60"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut notes = BufReader::new(subscriber.stderr.take().unwrap()).lines();
+    line_with(&mut notes, "subscribed to").await;
+    (subscriber, notes)
+}
+
+async fn trigger(url: &str) {
+    let triggered = output(&mut fanfare(&["trigger", "a", "b", "c", "--url", url])).await;
+    assert_eq!(
+        triggered.status.code(),
+        Some(0),
+        "{}",
+        text(&triggered.stderr)
+    );
+}
+
+#[tokio::test]
+async fn with_reuse_port_a_new_server_takes_over_before_the_old_one_goes() {
+    let file = ConfigFile::new("[server]\nreuse_port = true\nshutdown_grace = 0.2\n");
+    let arguments = ["--config", file.path()];
+    let mut old = Server::with(&arguments).await;
+    let url = old.url();
+    let (subscriber, mut notes) = subscriber(&url, "1").await;
+
+    let mut new = Server::on_port(old.address.port(), &arguments).await;
+    old.signal("TERM").await;
+    assert_eq!(old.exit_code().await, Some(0));
+
+    // At the first attempt: somebody listened all the time.
+    line_with(&mut notes, "connecting again").await;
+    let next = soon("the next note", notes.next_line()).await.unwrap();
+    assert_eq!(next.as_deref(), Some("subscribed to a"));
+    trigger(&url).await;
+    let received = soon("the event", subscriber.wait_with_output()).await;
+    assert!(text(&received.unwrap().stdout).ends_with(" a b c\n"));
+    new.signal("TERM").await;
+    assert_eq!(new.exit_code().await, Some(0));
+}
+
+#[tokio::test]
+async fn without_it_a_second_server_is_told_that_the_port_is_taken() {
+    let first = Server::start().await;
+    let port = first.address.port().to_string();
+
+    let second = output(&mut fanfare(&["serve", "--port", &port])).await;
+
+    assert_eq!(second.status.code(), Some(1));
+    let told = text(&second.stderr);
+    assert!(
+        told.contains("is the port taken? Set server.port"),
+        "{told}"
+    );
+}
+
+/// What systemd does: opens the port, and starts one server after the other with
+/// it. Prints the process id of each.
+const ACTIVATION: &str = "
+import os, socket, sys
+port = socket.create_server(('127.0.0.1', 0))
+for _ in range(2):
+    child = os.fork()
+    if child == 0:
+        os.dup2(port.fileno(), 3)
+        os.set_inheritable(3, True)
+        os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))
+        os.execv(sys.argv[1], sys.argv[1:])
+    print(child, flush=True)
+    os.waitpid(child, 0)
+";
+
+#[tokio::test]
+async fn a_port_that_systemd_opened_survives_a_restart() {
+    let mut systemd = Command::new("python3")
+        .args(["-c", ACTIVATION, env!("CARGO_BIN_EXE_fanfare")])
+        .args(["serve", "--port", "1", "--metrics-port", "0"])
+        .env_clear()
+        .env("FANFARE_SERVER_SHUTDOWN_GRACE", "0.2")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut pids = BufReader::new(systemd.stdout.take().unwrap()).lines();
+    let mut log = BufReader::new(systemd.stderr.take().unwrap()).lines();
+    let first = soon("a process", pids.next_line()).await.unwrap().unwrap();
+    let (address, _) = addresses(&mut log).await;
+    let url = format!("http://{address}");
+    let (subscriber, mut notes) = subscriber(&url, "1").await;
+
+    kill("TERM", &first).await;
+
+    line_with(&mut notes, "connecting again").await;
+    let next = soon("the next note", notes.next_line()).await.unwrap();
+    assert_eq!(next.as_deref(), Some("subscribed to a"));
+    let second = soon("a process", pids.next_line()).await.unwrap().unwrap();
+    assert_eq!(addresses(&mut log).await.0, address);
+    trigger(&url).await;
+    let received = soon("the event", subscriber.wait_with_output()).await;
+    assert!(text(&received.unwrap().stdout).ends_with(" a b c\n"));
+    kill("TERM", &second).await;
+    assert!(soon("the end", systemd.wait()).await.unwrap().success());
+}
+
+/// The address that counts is that of the port, whoever opened it.
+#[tokio::test]
+async fn default_credentials_are_refused_on_a_public_port_of_systemd_too() {
+    let script = ACTIVATION
+        .replace("127.0.0.1", "0.0.0.0")
+        .replace("range(2)", "range(1)");
+    let mut systemd = Command::new("python3");
+    systemd
+        .args(["-c", &script, env!("CARGO_BIN_EXE_fanfare")])
+        .args(["serve", "--metrics-port", "0"])
+        .env_clear();
+
+    let refused = output(&mut systemd).await;
+
+    let told = text(&refused.stderr);
+    assert!(
+        told.contains("server.host = 0.0.0.0 is reachable from other machines"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn hang_up_reads_the_certificate_again_and_ends_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let write = || {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        std::fs::write(path("cert.pem"), made.cert.pem()).unwrap();
+        std::fs::write(path("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    };
+    write();
+    let file = ConfigFile::new(&format!(
+        "[server]\ntls = {{ cert = {:?}, key = {:?} }}\n",
+        path("cert.pem"),
+        path("key.pem")
+    ));
+    let mut server = Server::with(&["--config", file.path()]).await;
+
+    write();
+    server.signal("HUP").await;
+    line_about(&mut server.log, "certificate read again").await;
+    std::fs::write(path("key.pem"), "nonsense").unwrap();
+    server.signal("HUP").await;
+    line_about(&mut server.log, "going on with the one from before").await;
+
+    let mut plain = Server::start().await;
+    plain.signal("HUP").await;
+    line_about(&mut plain.log, "nothing to reload").await;
+    for server in [&mut server, &mut plain] {
+        server.signal("TERM").await;
+        assert_eq!(server.exit_code().await, Some(0));
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_descriptors_says_so_and_recovers() {
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "ulimit -n 300 && exec \"$0\" \"$@\""])
+        .args([env!("CARGO_BIN_EXE_fanfare"), "serve", "--port", "0"])
+        .args(["--metrics-port", "0"])
+        .env_clear()
+        .env("FANFARE_LOG_LEVEL", "warn,fanfare=info")
+        .kill_on_drop(true);
+    let mut child = limited.stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    line_about(&mut log, "the limit of open files allows few connections").await;
+    let (address, _) = addresses(&mut log).await;
+
+    let mut strangers = Vec::new();
+    for _ in 0..400 {
+        strangers.push(tokio::net::TcpStream::connect(address).await.unwrap());
+    }
+    line_about(&mut log, "cannot accept connections for the moment").await;
+    drop(strangers);
+
+    let url = format!("http://{address}");
+    let listed = output(&mut fanfare(&["channels", "--url", &url])).await;
+    assert_eq!(listed.status.code(), Some(0), "{}", text(&listed.stderr));
+}
+
+/// At the level that tells the most.
+#[tokio::test]
+async fn the_log_holds_no_secret_no_signature_and_nothing_of_what_was_sent() {
+    let file = ConfigFile::new(
+        "[log]\nlevel = \"trace\"\n[[apps]]\nid = \"1\"\nkey = \"front-key\"\nsecret = \"back-secret\"\n",
+    );
+    let arguments = ["--config", file.path()];
+    let mut server = Server::with(&arguments).await;
+    let url = server.url();
+    let run = |arguments: &[&str]| {
+        let mut command = fanfare(arguments);
+        command.args(["--url", &url, "--config", file.path()]);
+        command
+    };
+    let mut subscriber = run(&["subscribe", "presence-a", "--count", "1", "--timeout", "30"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut notes = BufReader::new(subscriber.stderr.take().unwrap()).lines();
+    line_with(&mut notes, "subscribed to").await;
+    output(&mut run(&[
+        "trigger",
+        "presence-a",
+        "order",
+        "precious-data",
+    ]))
+    .await;
+    soon("the event", subscriber.wait()).await.unwrap();
+    output(&mut run(&[
+        "trigger",
+        "a",
+        "b",
+        "c",
+        "--secret",
+        "wrong-secret",
+    ]))
+    .await;
+    output(&mut run(&[
+        "subscribe",
+        "private-a",
+        "--secret",
+        "wrong-secret",
+    ]))
+    .await;
+    server.signal("TERM").await;
+
+    let mut told = String::new();
+    while let Some(line) = soon("the log", server.log.next_line()).await.unwrap() {
+        told.push_str(&line);
+        told.push('\n');
+    }
+    assert!(told.contains("\"level\":\"TRACE\"") && told.contains("stopped"));
+    for precious in [
+        "back-secret",
+        "wrong-secret",
+        "precious-data",
+        "auth_signature",
+    ] {
+        assert!(!told.contains(precious), "{precious} in the log:\n{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_cannot_write_lines_into_the_log() {
+    let file = ConfigFile::new("[log]\nlevel = \"debug\"\nformat = \"text\"\n");
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let mut serve = fanfare(&["serve", "--config", file.path(), "--metrics-port", "0"]);
+    let mut server = serve
+        .args(["--port", &port.to_string()])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(server.stderr.take().unwrap()).lines();
+    line_with(&mut log, "listens").await;
+
+    for request in [
+        "GET /app/a%0Aforged%1B[31m?protocol=7 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+        "GET /apps/app-id/channels?a%0Aforged=1&a%0Aforged=2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port))
+            .await
+            .unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+
+        let line = line_with(&mut log, "forged").await;
+
+        assert!(line.contains("refused"), "{line}");
+        assert!(!line.contains('\u{1b}'), "{line}");
+    }
 }
 
 /// A configuration file with a database of its own beside it.

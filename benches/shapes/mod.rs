@@ -113,14 +113,16 @@ impl Audience {
         audience
     }
 
-    /// Publishes `times` to one channel after the other, and waits until all have
-    /// everything.
-    pub(crate) fn publish(&self, times: usize) {
+    /// Publishes `times` to one channel after the other, waits until all have
+    /// everything, and returns how many frames the subscribers got.
+    pub(crate) fn publish(&self, times: usize) -> usize {
+        let before = self.received.load(Ordering::Relaxed);
         let _guard = self.runtime.enter();
         for channel in self.channels.iter().cycle().take(times) {
             self.publish_to(channel);
         }
         self.settle();
+        self.received.load(Ordering::Relaxed) - before
     }
 
     /// Publishes once to each channel. For channels so small that the publisher
@@ -129,11 +131,6 @@ impl Audience {
         for channel in &self.channels {
             self.publish_to(channel);
         }
-    }
-
-    /// What the subscribers have got so far.
-    pub(crate) fn received(&self) -> usize {
-        self.received.load(Ordering::Relaxed)
     }
 
     fn publish_to(&self, channel: &ChannelName) {
@@ -199,6 +196,11 @@ pub(crate) fn request() -> impl FnMut() {
             name: query.get("name"),
             socket_id: query.get("socket_id"),
             info: query.get("info"),
+            data: query.get("data"),
+            channels: query
+                .get_all("channels[]")
+                .chain(query.get("channel"))
+                .collect(),
         };
         let trigger = Trigger::parse(body.as_bytes(), parameters, &limits);
         assert!(black_box(trigger).is_ok());

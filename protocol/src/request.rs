@@ -116,7 +116,9 @@ impl<'a> SignedQuery<'a> {
             let (raw_name, raw_value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = form_decode(raw_name);
             let is_array = name.ends_with("[]");
-            if !is_array && parameters.iter().any(|other| other.name == name) {
+            // Names are signed in lower case, so these two are one name as well.
+            let stands_already = |other: &Parameter<'_>| other.name.eq_ignore_ascii_case(&name);
+            if !is_array && parameters.iter().any(stands_already) {
                 return Err(RequestError::DuplicateParameter(crate::error::echo(&name)));
             }
             if parameters.len() == MAX_PARAMETERS {
@@ -161,15 +163,31 @@ impl<'a> SignedQuery<'a> {
 
     /// Checks version, timestamp, signature and body, in this order.
     ///
-    /// `path` is that of the request line, not decoded; `now` is in Unix seconds.
-    ///
     /// # Errors
-    /// What does not hold, with the text to answer.
+    /// As for [`Self::verify_head`] and [`Self::verify_body`].
     pub fn verify(
         &self,
         method: &str,
         path: &str,
         body: &[u8],
+        secret: &AppSecret,
+        now: u64,
+    ) -> Result<(), RequestError> {
+        self.verify_head(method, path, secret, now)?;
+        self.verify_body(body)
+    }
+
+    /// Checks version, timestamp and signature, in this order: all that can be
+    /// known before the body has arrived.
+    ///
+    /// `path` is that of the request line, not decoded; `now` is in Unix seconds.
+    ///
+    /// # Errors
+    /// What does not hold, with the text to answer.
+    pub fn verify_head(
+        &self,
+        method: &str,
+        path: &str,
         secret: &AppSecret,
         now: u64,
     ) -> Result<(), RequestError> {
@@ -179,8 +197,23 @@ impl<'a> SignedQuery<'a> {
             Some(_) => return Err(RequestError::VersionNotSupported),
         }
         self.check_timestamp(now)?;
-        self.check_signature(method, path, secret)?;
-        self.check_body(body)
+        self.check_signature(method, path, secret)
+    }
+
+    /// Checks that the body is the one that was signed.
+    ///
+    /// # Errors
+    /// It is another one.
+    pub fn verify_body(&self, body: &[u8]) -> Result<(), RequestError> {
+        let fits = match self.get("body_md5") {
+            None => body.is_empty(),
+            Some(sent) => body_md5(body).as_bytes().ct_eq(sent.as_bytes()).into(),
+        };
+        if fits {
+            Ok(())
+        } else {
+            Err(RequestError::InvalidBodyMd5)
+        }
     }
 
     fn check_timestamp(&self, now: u64) -> Result<(), RequestError> {
@@ -220,18 +253,6 @@ impl<'a> SignedQuery<'a> {
             signed: self.string_to_sign(method, path, Reading::Decoded),
             sent: crate::error::echo(sent),
         })
-    }
-
-    fn check_body(&self, body: &[u8]) -> Result<(), RequestError> {
-        let fits = match self.get("body_md5") {
-            None => body.is_empty(),
-            Some(sent) => body_md5(body).as_bytes().ct_eq(sent.as_bytes()).into(),
-        };
-        if fits {
-            Ok(())
-        } else {
-            Err(RequestError::InvalidBodyMd5)
-        }
     }
 
     fn string_to_sign(&self, method: &str, path: &str, reading: Reading) -> String {
@@ -448,6 +469,10 @@ mod tests {
         assert_eq!(
             SignedQuery::parse("a=1&a=2").unwrap_err(),
             RequestError::DuplicateParameter("a".to_owned())
+        );
+        assert_eq!(
+            SignedQuery::parse("auth_key=1&Auth_Key=2").unwrap_err(),
+            RequestError::DuplicateParameter("Auth_Key".to_owned())
         );
         let query = SignedQuery::parse("channels[]=a&channels[]=b").unwrap();
         assert_eq!(query.get_all("channels[]").collect::<Vec<_>>(), ["a", "b"]);

@@ -148,7 +148,7 @@ impl BodyError {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct TriggerMembers<'a> {
     #[serde(borrow)]
     name: Option<&'a RawValue>,
@@ -171,10 +171,14 @@ struct BatchMembers<'a> {
 }
 
 /// Parameters of a trigger that may also stand in the query; the body wins.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct QueryParameters<'a> {
     /// `name` of the query.
     pub name: Option<&'a str>,
+    /// `data` of the query.
+    pub data: Option<&'a str>,
+    /// `channels[]` and `channel` of the query.
+    pub channels: Vec<&'a str>,
     /// `socket_id` of the query.
     pub socket_id: Option<&'a str>,
     /// `info` of the query.
@@ -192,7 +196,12 @@ impl<'a> Trigger<'a> {
         limits: &Limits,
     ) -> Result<Self, BodyError> {
         let text = std::str::from_utf8(body).map_err(|_| BodyError::NotAnObject)?;
-        let members = json::object(text).ok_or(BodyError::NotAnObject)?;
+        let members = if text.is_empty() {
+            // Everything may stand in the query.
+            TriggerMembers::default()
+        } else {
+            json::object(text).ok_or(BodyError::NotAnObject)?
+        };
         Self::from_members(members, query, limits)
     }
 
@@ -239,14 +248,20 @@ impl<'a> Trigger<'a> {
             .or(query.name.map(Cow::Borrowed))
             .ok_or(BodyError::NameNotAString)?;
         check_name(&name, limits)?;
-        let data =
-            string(members.data, BodyError::DataNotAString)?.ok_or(BodyError::DataNotAString)?;
+        let data = string(members.data, BodyError::DataNotAString)?
+            .or(query.data.map(Cow::Borrowed))
+            .ok_or(BodyError::DataNotAString)?;
         if data.len() > limits.event_data_bytes {
             return Err(BodyError::DataTooLarge {
                 limit: limits.event_data_bytes,
             });
         }
-        let channels = channels(members.channels, members.channel, limits)?;
+        let channels = if members.channels.is_none() && members.channel.is_none() {
+            channels(query.channels.into_iter().map(Cow::Borrowed), limits)?
+        } else {
+            let listed = listed(members.channels, members.channel)?;
+            channels(listed.into_iter(), limits)?
+        };
         // An id of another form names no connection, so it excludes none.
         let socket_id = string(members.socket_id, BodyError::SocketIdNotAString)?
             .or(query.socket_id.map(Cow::Borrowed))
@@ -283,19 +298,29 @@ fn check_name(name: &str, limits: &Limits) -> Result<(), BodyError> {
     Ok(())
 }
 
-/// The union of `channels` and `channel`, each name once, in order.
-fn channels(
-    channels: Option<&RawValue>,
-    channel: Option<&RawValue>,
-    limits: &Limits,
-) -> Result<Vec<ChannelName>, BodyError> {
+/// The union of `channels` and `channel`, in order.
+fn listed<'a>(
+    channels: Option<&'a RawValue>,
+    channel: Option<&'a RawValue>,
+) -> Result<Vec<Cow<'a, str>>, BodyError> {
     let listed: Vec<&RawValue> = match channels {
         Some(raw) => serde_json::from_str(raw.get()).map_err(|_| BodyError::ChannelsNotStrings)?,
         None => Vec::new(),
     };
-    let mut names = Vec::with_capacity(listed.len() + 1);
-    for raw in listed.into_iter().chain(channel) {
-        let text = json::text(raw).ok_or(BodyError::ChannelsNotStrings)?;
+    listed
+        .into_iter()
+        .chain(channel)
+        .map(|raw| json::text(raw).ok_or(BodyError::ChannelsNotStrings))
+        .collect()
+}
+
+/// The channels of these names, each once.
+fn channels<'a>(
+    texts: impl Iterator<Item = Cow<'a, str>>,
+    limits: &Limits,
+) -> Result<Vec<ChannelName>, BodyError> {
+    let mut names = Vec::new();
+    for text in texts {
         let name = ChannelName::parse(&text, limits)
             .map_err(|_| BodyError::InvalidChannelName(echo(&text)))?;
         if !names.contains(&name) {

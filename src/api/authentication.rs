@@ -20,11 +20,12 @@ pub(super) struct Authenticated<'a> {
 }
 
 impl Api {
+    /// Decides by the head alone, so that nobody can make the server keep a body
+    /// who has not signed for it.
     pub(super) async fn authenticate<'a>(
         &self,
         app_id: Option<&str>,
         head: &'a Parts,
-        body: &[u8],
     ) -> Result<Authenticated<'a>, ApiError> {
         let query = SignedQuery::parse(head.uri.query().unwrap_or_default())?;
         let app = match app_id {
@@ -43,7 +44,7 @@ impl Api {
             .secret_of(key.as_str())
             .ok_or(RequestError::UnknownKey)?;
         let verify =
-            |path: &str| query.verify(head.method.as_str(), path, body, secret, unix_seconds());
+            |path: &str| query.verify_head(head.method.as_str(), path, secret, unix_seconds());
         let verified = verify(head.uri.path());
         // SDKs that know of the prefix sign it; others sign what a proxy put it
         // in front of.
@@ -51,11 +52,19 @@ impl Api {
             (Err(_), Some(SignedPath(path))) => verify(path)?,
             (verified, _) => verified?,
         }
+        Ok(Authenticated { app, query })
+    }
+}
+
+impl Authenticated<'_> {
+    /// Decides whether the app may have its wish, now that the body is there.
+    pub(super) fn check(&self, body: &[u8]) -> Result<(), ApiError> {
+        self.query.verify_body(body)?;
         // Only its own back end is told that an app is disabled.
-        if !app.enabled {
+        if !self.app.enabled {
             return Err(ApiError::AppDisabled);
         }
-        Ok(Authenticated { app, query })
+        Ok(())
     }
 }
 

@@ -21,7 +21,7 @@ const RETRY_AFTER: &str = "1";
 pub(super) enum ApiError {
     #[error("Path not found")]
     PathNotFound,
-    #[error("Unknown app id")]
+    #[error("Unknown app")]
     UnknownApp,
     #[error("Method not allowed: expected {expected}")]
     MethodNotAllowed { expected: Method },
@@ -86,7 +86,7 @@ impl From<EngineError> for ApiError {
 }
 
 impl ApiError {
-    fn status(&self) -> StatusCode {
+    pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::PathNotFound | Self::UnknownApp => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -118,12 +118,14 @@ impl ApiError {
 
     pub(super) fn into_answer(self) -> Answer {
         let status = self.status();
+        let text = self.to_string();
+        // Quoted, since a client's own text may stand in it.
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            tracing::warn!(error = %self, "API request refused");
+            tracing::warn!(error = ?text, "API request refused");
         } else {
-            tracing::debug!(error = %self, status = status.as_u16(), "API request refused");
+            tracing::debug!(error = ?text, status = status.as_u16(), "API request refused");
         }
-        let mut answer = text_answer(status, format!("{self}\n"));
+        let mut answer = text_answer(status, text + "\n");
         let headers = answer.headers_mut();
         if let Self::MethodNotAllowed { expected } = &self
             && let Ok(allow) = HeaderValue::from_str(expected.as_str())

@@ -41,6 +41,12 @@ impl Api {
     ) -> Result<String, ApiError> {
         let query = QueryParameters {
             name: request.query.get("name"),
+            data: request.query.get("data"),
+            channels: request
+                .query
+                .get_all("channels[]")
+                .chain(request.query.get("channel"))
+                .collect(),
             socket_id: request.query.get("socket_id"),
             info: request.query.get("info"),
         };
@@ -94,31 +100,23 @@ impl Api {
         Ok(())
     }
 
-    /// Publishes one after the other, until one does not go.
+    /// Publishes all of them, or none; notes it where a test wants to know.
     fn publish(
         &self,
         request: &Authenticated<'_>,
         triggers: &[Trigger<'_>],
     ) -> Result<(), ApiError> {
-        let events: Vec<Publish<'_>> = triggers
-            .iter()
-            .map(|trigger| Publish {
-                channels: &trigger.channels,
-                event: &trigger.name,
-                data: &trigger.data,
-                except: trigger.socket_id,
-                scope: Scope::Cluster,
-                origin: Origin::Api,
-            })
-            .collect();
         let publisher = self.hub.publisher(&request.app);
-        let Some(log) = &self.test_log else {
+        if let [trigger] = triggers {
+            publisher.publish(&publish(trigger))?;
+        } else {
+            let events: Vec<_> = triggers.iter().map(publish).collect();
             publisher.publish_burst(&events)?;
-            return Ok(());
-        };
-        for event in &events {
-            publisher.publish(event)?;
-            log.published(event.channels, event.event, event.data, event.except);
+        }
+        if let Some(log) = &self.test_log {
+            for event in triggers.iter().map(publish) {
+                log.published(event.channels, event.event, event.data, event.except);
+            }
         }
         Ok(())
     }
@@ -141,5 +139,17 @@ impl Api {
             user_count: wants_users.then_some(occupancy.users),
             subscription_count: wants_subscriptions.then_some(occupancy.subscriptions),
         })
+    }
+}
+
+/// What a back end's wish means to the hub.
+fn publish<'a>(trigger: &'a Trigger<'_>) -> Publish<'a> {
+    Publish {
+        channels: &trigger.channels,
+        event: &trigger.name,
+        data: &trigger.data,
+        except: trigger.socket_id,
+        scope: Scope::Cluster,
+        origin: Origin::Api,
     }
 }

@@ -77,6 +77,27 @@ fn node_figures(hub: &Hub, registry: &Registry) -> prometheus::Result<()> {
         gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         registry.register(Box::new(gauge))?;
     }
+    for (name, help, label, tally) in [
+        (
+            "fanfare_closes_total",
+            "Connections that this node closed or refused.",
+            "code",
+            &node.closes,
+        ),
+        (
+            "fanfare_api_refusals_total",
+            "API requests that this node refused.",
+            "status",
+            &node.api_refusals,
+        ),
+    ] {
+        let counter = IntCounterVec::new(Opts::new(name, help), &[label])?;
+        for (code, count) in tally.counts() {
+            let code = code.to_string();
+            counter.with_label_values(&[code.as_str()]).inc_by(count);
+        }
+        registry.register(Box::new(counter))?;
+    }
     let slow = IntCounter::new(
         "fanfare_slow_readers_total",
         "Clients closed with 4100 because too much waited for them.",

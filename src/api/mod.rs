@@ -101,6 +101,8 @@ impl Api {
         match self.try_handle(request).await {
             Ok(body) => json_answer(body),
             Err(error) => {
+                let status = error.status().as_u16();
+                self.hub.node().api_refusals.count(status);
                 if error.is_failed_authorization() {
                     self.limits.addresses.note_failure(peer.address);
                 }
@@ -120,13 +122,24 @@ impl Api {
             Route::BatchEvents => MAX_BATCH_BODY,
             _ => MAX_BODY,
         };
-        let body = read_body(body, limit).await?;
+        // What is announced as too large is not waited for.
+        if body.size_hint().lower() > limit as u64 {
+            return Err(ApiError::BodyTooLarge { limit });
+        }
         let library = head
             .headers
             .get("x-pusher-library")
             .and_then(|library| library.to_str().ok());
         tracing::trace!(path = head.uri.path(), library, "API request");
-        let request = self.authenticate(app_id, &head, &body).await?;
+        let request = match self.authenticate(app_id, &head).await {
+            Ok(request) => request,
+            Err(error) => {
+                discard_body(body, limit).await;
+                return Err(error);
+            }
+        };
+        let body = read_body(body, limit).await?;
+        request.check(&body)?;
         let answer = self.run(route, &request, &body).await?;
         Ok(if request.app.soketi_answers {
             with_ok(&answer)
@@ -202,18 +215,22 @@ fn route(path: &str) -> Option<(Option<&str>, Route<'_>)> {
 }
 
 async fn read_body(body: Incoming, limit: usize) -> Result<Bytes, ApiError> {
-    let too_large = ApiError::BodyTooLarge { limit };
-    // What is announced as too large is not waited for.
-    if body.size_hint().lower() > limit as u64 {
-        return Err(too_large);
-    }
     let whole = Limited::new(body, limit).collect();
     match tokio::time::timeout(BODY_TIMEOUT, whole).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::BodyTooLarge { limit }),
         Ok(Err(_)) => Err(ApiError::BodyIncomplete),
         Err(_) => Err(ApiError::BodyTooSlow),
     }
+}
+
+/// Reads a body without keeping it: a client that is hung up on while it still
+/// sends does not get to read the answer.
+async fn discard_body(body: Incoming, limit: usize) {
+    let mut body = std::pin::pin!(Limited::new(body, limit));
+    let all = async { while let Some(Ok(_)) = body.frame().await {} };
+    // However it ends, the answer is the same.
+    let _ = tokio::time::timeout(BODY_TIMEOUT, all).await;
 }
 
 #[cfg(test)]

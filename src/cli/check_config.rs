@@ -1,6 +1,7 @@
 //! `fanfare check-config`: what the server would run with.
 
 use clap::Args;
+use fanfare::server::certificates;
 
 use super::{ConfigFile, output};
 
@@ -17,6 +18,7 @@ pub(super) struct CheckConfig {
 impl CheckConfig {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let loaded = self.file.load_for_server(Vec::new())?;
+        certificates(&loaded.config)?;
         let mut text = loaded.config.to_toml()?;
         if !loaded.variables.is_empty() {
             text.push_str("\n# Variables of the environment:\n");

@@ -18,7 +18,6 @@ use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -194,7 +193,7 @@ impl Subscribe {
                 "pusher:error" => {
                     let text = message.data["message"].as_str().unwrap_or_default();
                     ensure!(pending.is_empty(), "the server refuses: {text}");
-                    output::note(&format!("the server says: {text}"));
+                    output::note(&format!("the server says: {}", output::printable(text)));
                 }
                 "pusher_internal:subscription_succeeded" => {
                     pending.remove(message.channel.as_deref().unwrap_or_default());
@@ -241,25 +240,31 @@ impl Subscribe {
 
     fn print(&self, message: &Message) -> anyhow::Result<()> {
         let channel = message.channel.as_deref().unwrap_or("-");
+        let event = output::printable(&message.event);
         let data = match &message.data {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
         let now = OffsetDateTime::now_utc();
         // To the millisecond: what one compares with the log of a server.
-        let time = now
-            .replace_millisecond(now.millisecond())?
-            .format(&Rfc3339)?;
+        let time = format!(
+            "{}T{:02}:{:02}:{:02}.{:03}Z",
+            now.date(),
+            now.hour(),
+            now.minute(),
+            now.second(),
+            now.millisecond()
+        );
         let line = if self.json {
             json!({"time": time, "channel": channel, "event": message.event, "data": data})
                 .to_string()
-        } else if std::io::stdout().is_terminal() {
-            format!(
-                "\u{1b}[2m{time} {channel}\u{1b}[0m \u{1b}[1m{}\u{1b}[0m {data}",
-                message.event
-            )
         } else {
-            format!("{time} {channel} {} {data}", message.event)
+            let (channel, data) = (output::printable(channel), output::printable(&data));
+            if std::io::stdout().is_terminal() {
+                format!("\u{1b}[2m{time} {channel}\u{1b}[0m \u{1b}[1m{event}\u{1b}[0m {data}")
+            } else {
+                format!("{time} {channel} {event} {data}")
+            }
         };
         output::line(&line)?;
         Ok(())

@@ -145,6 +145,7 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
         "server.shutdown_grace",
         Form::Number,
     ),
+    ("FANFARE_SERVER_REUSE_PORT", "server.reuse_port", Form::Flag),
     (
         "FANFARE_SERVER_TRUSTED_PROXIES",
         "server.trusted_proxies",

@@ -14,7 +14,7 @@ use super::app::MASK;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file that was named cannot be read.
-    #[error("cannot read the configuration file {path}: {source}")]
+    #[error("cannot read the configuration file {path}")]
     UnreadableFile {
         /// The file.
         path: PathBuf,

@@ -22,6 +22,7 @@ mod webhook;
 mod webhooks;
 
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use figment::Figment;
@@ -199,11 +200,18 @@ impl Config {
             }
         }
         self.raw_ws.check(&keys)?;
+        self.check_host(self.server.host)
+    }
+
+    /// Whether the apps may be served on `host`: not with credentials that
+    /// everybody knows, where everybody can connect.
+    ///
+    /// # Errors
+    /// They may not.
+    pub fn check_host(&self, host: IpAddr) -> Result<(), ConfigError> {
         let is_known = self.apps.iter().any(AppConfig::has_default_credentials);
-        if is_known && !self.server.host.to_canonical().is_loopback() {
-            return Err(ConfigError::DefaultCredentials {
-                host: self.server.host,
-            });
+        if is_known && !host.to_canonical().is_loopback() {
+            return Err(ConfigError::DefaultCredentials { host });
         }
         Ok(())
     }

@@ -30,6 +30,9 @@ pub struct ServerConfig {
     /// Seconds over which clients are sent away at shutdown. Default 10.
     #[serde(with = "seconds")]
     pub shutdown_grace: Duration,
+    /// Whether another process may listen on the same ports, so that a new one
+    /// can take over before the old one stops. Default off.
+    pub reuse_port: bool,
     /// Addresses of proxies whose `X-Forwarded-Proto` is believed. Default none.
     pub trusted_proxies: Vec<IpNet>,
     /// What stands before every path, such as `/realtime`; for servers that
@@ -91,6 +94,7 @@ impl Default for ServerConfig {
             metrics_port: 9601,
             max_connections: None,
             shutdown_grace: Duration::from_secs(10),
+            reuse_port: false,
             trusted_proxies: Vec::new(),
             path_prefix: String::new(),
             soketi_metrics: false,

@@ -421,16 +421,6 @@ impl AppHub {
         }
     }
 
-    /// Sends what was left to wait on `channel`.
-    pub(super) fn deliver_waiting(self: &Arc<Self>, channel: &ChannelName) {
-        let work = self
-            .channel_shard(channel)
-            .channels
-            .get_mut(channel)
-            .and_then(|record| record.lane.take_work());
-        self.drain(channel, work);
-    }
-
     pub(super) fn drain(self: &Arc<Self>, channel: &ChannelName, work: Option<Work>) {
         self.drain_within(channel, work, &mut { INLINE_WRITES });
     }

@@ -207,7 +207,11 @@ impl Channel {
         }
         if self.subscriptions > 0 {
             self.tell_count(name, rules, now_ms, &mut events);
-        } else if name.kind() != ChannelKind::ServerToUser {
+        } else {
+            // Whoever comes before this record is forgotten has been told nothing.
+            self.count_told = 0;
+        }
+        if self.subscriptions == 0 && name.kind() != ChannelKind::ServerToUser {
             events.push(HubEventKind::Vacated {
                 channel: name.clone(),
             });

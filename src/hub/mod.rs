@@ -284,6 +284,83 @@ mod tests {
         (session, connection)
     }
 
+    /// The queue of a channel with more subscribers than its publisher writes to
+    /// itself, while the task that does has not run yet.
+    #[tokio::test]
+    async fn a_batch_with_one_full_channel_goes_nowhere() {
+        let hub = hub();
+        let app = Arc::new(App::new("1", "key", "secret"));
+        let mut clients = Vec::new();
+        for number in 0..50 {
+            clients.push(subscriber(&hub, &app, number).await);
+        }
+        let (mut session, other) = subscriber(&hub, &app, 50).await;
+        session
+            .handle(r#"{"event":"pusher:subscribe","data":{"channel":"other"}}"#)
+            .await
+            .unwrap();
+        let parse = |name| [fanfare_protocol::ChannelName::parse(name, &app.limits).unwrap()];
+        let (news, elsewhere) = (parse("news"), parse("other"));
+        let event = |channels| Publish {
+            channels,
+            event: "tick",
+            data: "1",
+            except: None,
+            scope: Scope::Cluster,
+            origin: Origin::Api,
+        };
+        let publisher = hub.publisher(&app);
+
+        let accepted = (0..10_000)
+            .take_while(|_| publisher.publish(&event(&news)).is_ok())
+            .count();
+        let refused = publisher.publish_burst(&[event(&elsewhere), event(&news)]);
+
+        assert!((1_000..=1_100).contains(&accepted), "{accepted}");
+        let [channel] = news;
+        assert_eq!(refused, Err(ChannelFull { channel }));
+        let received = other.outbox().received();
+        assert!(
+            !received
+                .iter()
+                .any(|text| text.contains("\"channel\":\"other\"") && text.contains("tick"))
+        );
+    }
+
+    /// Ten at the same time on an empty cache channel.
+    ///
+    /// Checklist 104: each is told, and the miss is reported once.
+    #[tokio::test]
+    async fn a_cache_miss_is_told_to_each_and_reported_once() {
+        let hub = hub();
+        let app = Arc::new(App::new("1", "key", "secret"));
+        let mut events = hub.events();
+        let mut clients = Vec::new();
+        for number in 0..10 {
+            clients.push(subscriber(&hub, &app, number).await);
+        }
+        let subscribe = r#"{"event":"pusher:subscribe","data":{"channel":"cache-x"}}"#;
+
+        let subscribing = clients
+            .iter_mut()
+            .map(|(session, _)| session.handle(subscribe));
+        futures_util::future::join_all(subscribing).await;
+
+        for (_, connection) in &clients {
+            let received = connection.outbox().received();
+            let misses = received
+                .iter()
+                .filter(|text| text.contains("pusher:cache_miss"))
+                .count();
+            assert_eq!(misses, 1, "{received:?}");
+        }
+        let mut reported = 0;
+        while let Ok(event) = events.try_recv() {
+            reported += u32::from(matches!(event.kind, HubEventKind::CacheMiss { .. }));
+        }
+        assert_eq!(reported, 1);
+    }
+
     /// More subscribers than the publisher writes to itself, so that a task of
     /// its own goes on with the first event while the others arrive.
     #[tokio::test]

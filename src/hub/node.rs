@@ -1,6 +1,8 @@
 //! This node as a whole: how many connections it has, and whether it takes more.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use fanfare_protocol::Close;
 
@@ -12,15 +14,39 @@ pub struct Node {
     is_draining: AtomicBool,
     /// Clients that were closed because too much waited for them, since the start.
     pub slow_readers: AtomicU64,
+    /// Connections that this node has closed or refused, by close code.
+    pub closes: Tally,
+    /// API requests that this node has refused, by HTTP status.
+    pub api_refusals: Tally,
+}
+
+/// How often each of a few codes came up since the start; for what is rare.
+#[derive(Debug, Default)]
+pub struct Tally(Mutex<BTreeMap<u16, u64>>);
+
+impl Tally {
+    /// Counts one more of `code`.
+    pub fn count(&self, code: u16) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry(code).or_default() += 1;
+    }
+
+    /// The codes that came up, and how often.
+    pub fn counts(&self) -> Vec<(u16, u64)> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.iter().map(|(code, count)| (*code, *count)).collect()
+    }
 }
 
 impl Node {
-    pub(super) fn new(max_connections: usize) -> Self {
+    pub(crate) fn new(max_connections: usize) -> Self {
         Self {
             connections: AtomicUsize::new(0),
             max_connections,
             is_draining: AtomicBool::new(false),
             slow_readers: AtomicU64::new(0),
+            closes: Tally::default(),
+            api_refusals: Tally::default(),
         }
     }
 

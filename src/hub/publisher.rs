@@ -73,43 +73,44 @@ impl Publisher {
     /// # Errors
     /// A channel is full; the caller may try again later.
     pub fn publish(&self, publish: &Publish<'_>) -> Result<(), ChannelFull> {
-        self.publish_burst(std::slice::from_ref(publish))
+        let audiences = self.audiences(publish.channels)?;
+        self.send(publish, &audiences, false);
+        Ok(())
     }
 
-    /// Publishes one event after the other, until one does not go. Events that
-    /// follow each other on one channel reach each subscriber in one write.
+    /// Publishes all events in order or, when a channel of any of them is full,
+    /// none. Events that follow each other on one channel reach each subscriber in
+    /// one write.
     ///
     /// # Errors
-    /// A channel is full; the events before are published.
+    /// As for [`Self::publish`].
     pub fn publish_burst(&self, events: &[Publish<'_>]) -> Result<(), ChannelFull> {
-        for burst in events.chunks(MAX_BURST) {
+        let audiences: Vec<_> = events
+            .iter()
+            .map(|event| self.audiences(event.channels))
+            .collect::<Result<_, _>>()?;
+        for (burst, audiences) in events.chunks(MAX_BURST).zip(audiences.chunks(MAX_BURST)) {
             for (position, event) in burst.iter().enumerate() {
-                let is_followed = burst
-                    .get(position + 1)
-                    .is_some_and(|next| next.channels == event.channels);
-                let outcome = self.publish_one(event, is_followed);
-                if outcome.is_err() {
-                    // What was to wait for this one waits no longer.
-                    for channel in event.channels {
-                        self.app.deliver_waiting(channel);
-                    }
-                }
-                outcome?;
+                let next = position + 1;
+                // The next one must go where this one goes, or this one would wait.
+                let is_followed = burst.get(next).is_some_and(|following| {
+                    following.channels == event.channels && audiences[next] == audiences[position]
+                });
+                self.send(event, &audiences[position], is_followed);
             }
         }
         Ok(())
     }
 
-    /// Publishes to all channels or to none. With `is_followed` the event only
-    /// takes its place: the next one, on the same channels, takes it along.
-    fn publish_one(&self, publish: &Publish<'_>, is_followed: bool) -> Result<(), ChannelFull> {
-        let audiences = self.audiences(publish.channels)?;
+    /// Publishes to all channels. With `is_followed` the event only takes its
+    /// place: the next one, on the same channels, takes it along.
+    fn send(&self, publish: &Publish<'_>, audiences: &[Audience], is_followed: bool) {
         let mut text = None;
         let mut budget = INLINE_WRITES;
         for (channel, audience) in publish.channels.iter().zip(audiences) {
             let is_kept = matches!(publish.origin, Origin::Api) && channel.is_cache();
             let goes_out = publish.scope == Scope::Cluster && self.app.core().is_clustered;
-            if audience == Audience::Nobody && !is_kept && !goes_out {
+            if *audience == Audience::Nobody && !is_kept && !goes_out {
                 continue;
             }
             let text = text.get_or_insert_with(|| EventText::new(publish.event, publish.data));
@@ -146,7 +147,6 @@ impl Publisher {
                 .api_events
                 .fetch_add(publish.channels.len() as u64, Ordering::Relaxed);
         }
-        Ok(())
     }
 
     /// Looks whether every channel can take the event, before any gets it.

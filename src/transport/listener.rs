@@ -7,14 +7,14 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use hyper::Request;
 use hyper::body::Incoming;
-use hyper::header::HeaderMap;
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::tls::Certificates;
-use crate::http::{Cut, Handler, Peer};
+use crate::http::{Answer, AnswerBody, Cut, Handler, Peer, text_answer};
 
 /// Connections that the kernel holds until they are accepted: a deploy brings
 /// all clients back at once.
@@ -40,13 +40,21 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// Pause after an accept that failed because the process has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often the log tells that nothing can be accepted.
+const ACCEPT_WARNING: Duration = Duration::from_secs(10);
+
 /// How connections are accepted.
 #[derive(Clone, Debug)]
 pub struct ListenerSettings {
     /// Time for a TLS handshake and for the head of the first request.
     pub request_header_timeout: Duration,
+    /// Time in which a connection must bring a further request. Idle ones are
+    /// closed before; this is for clients that do not take their answers.
+    pub answer_timeout: Duration,
     /// Proxies whose `X-Forwarded-Proto` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether other processes may listen on the same port.
+    pub reuse_port: bool,
 }
 
 /// A port that is open already, but accepts nothing yet.
@@ -71,11 +79,26 @@ impl Listener {
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
         // A restart must not wait for the last connections to time out.
         socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
+        if settings.reuse_port {
+            socket.set_reuse_port(true)?;
+        }
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
+        Self::on(socket.into(), certificates, settings)
+    }
+
+    /// Takes over a port that somebody else has opened, such as systemd.
+    ///
+    /// # Errors
+    /// It is no socket that listens.
+    pub fn on(
+        socket: std::net::TcpListener,
+        certificates: Option<Arc<Certificates>>,
+        settings: ListenerSettings,
+    ) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
         Ok(Self {
-            socket: TcpListener::from_std(socket.into())?,
+            socket: TcpListener::from_std(socket)?,
             certificates,
             settings: Arc::new(settings),
         })
@@ -98,29 +121,50 @@ impl Listener {
         finish: CancellationToken,
         tasks: TaskTracker,
     ) {
+        let begin = |stream: TcpStream, address: SocketAddr| {
+            let connection = HttpConnection {
+                handler: Arc::clone(&handler),
+                settings: Arc::clone(&self.settings),
+                address,
+                finish: finish.clone(),
+            };
+            tasks.spawn(connection.accept(stream, self.certificates.clone()));
+        };
+        let mut warned: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
                 accepted = self.socket.accept() => accepted,
             };
             match accepted {
-                Ok((stream, address)) => {
-                    let connection = HttpConnection {
-                        handler: Arc::clone(&handler),
-                        settings: Arc::clone(&self.settings),
-                        address,
-                        finish: finish.clone(),
-                    };
-                    tasks.spawn(connection.accept(stream, self.certificates.clone()));
-                }
+                Ok((stream, address)) => begin(stream, address),
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept connections for the moment; is the limit of open files too low?");
+                    if warned.is_none_or(|warned| warned.elapsed() >= ACCEPT_WARNING) {
+                        warned = Some(Instant::now());
+                        tracing::warn!(%error, "cannot accept connections for the moment; is the limit of open files too low?");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
+        if self.settings.reuse_port {
+            // The kernel has given them to this process, and would reset them.
+            for (stream, address) in waiting(self.socket) {
+                begin(stream, address);
+            }
+        }
     }
+}
+
+/// The connections that wait to be accepted, before the port is closed.
+fn waiting(socket: TcpListener) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
+    let socket = socket.into_std().ok();
+    std::iter::from_fn(move || {
+        let (stream, address) = socket.as_ref()?.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        Some((TcpStream::from_std(stream).ok()?, address))
+    })
 }
 
 /// Whether the connection failed, rather than the port.
@@ -162,17 +206,28 @@ impl<H: Handler> HttpConnection<H> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let has_request = Arc::new(AtomicBool::new(false));
+        let requests = AtomicU64::new(0);
+        // An answer without end is cut by whoever makes it.
+        let is_streaming = AtomicBool::new(false);
         let cut = Cut::default();
         let service = service_fn(|mut request: Request<Incoming>| {
             request.extensions_mut().insert(cut.clone());
-            has_request.store(true, Ordering::Relaxed);
+            requests.fetch_add(1, Ordering::Relaxed);
             let peer = Peer {
                 is_secure: is_tls || self.is_forwarded_secure(request.headers()),
                 address: self.client_address(request.headers()),
             };
-            let answer = Arc::clone(&self.handler).handle(request, peer);
-            async { Ok::<_, Infallible>(answer.await) }
+            let handler = Arc::clone(&self.handler);
+            let is_streaming = &is_streaming;
+            async move {
+                let answer = match refusal(&request) {
+                    Some(refusal) => refusal,
+                    None => handler.handle(request, peer).await,
+                };
+                let is_stream = matches!(answer.body(), AnswerBody::Stream(_));
+                is_streaming.store(is_stream, Ordering::Relaxed);
+                Ok::<_, Infallible>(answer)
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -181,10 +236,10 @@ impl<H: Handler> HttpConnection<H> {
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         let mut connection = std::pin::pin!(connection);
-        let mut first_head =
-            std::pin::pin!(tokio::time::sleep(self.settings.request_header_timeout));
+        // At first for the first head, then for further requests.
+        let mut patience = std::pin::pin!(tokio::time::sleep(self.settings.request_header_timeout));
+        let mut requests_before = 0;
         let mut is_finishing = false;
-        let mut is_late = false;
         let outcome = loop {
             tokio::select! {
                 outcome = connection.as_mut() => break outcome,
@@ -196,12 +251,15 @@ impl<H: Handler> HttpConnection<H> {
                     is_finishing = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                () = first_head.as_mut(), if !is_late => {
-                    is_late = true;
-                    if !has_request.load(Ordering::Relaxed) {
-                        tracing::debug!("no request came in time");
+                () = patience.as_mut() => {
+                    let requests = requests.load(Ordering::Relaxed);
+                    if requests == requests_before && !is_streaming.load(Ordering::Relaxed) {
+                        tracing::debug!(requests, "no further request came in time");
                         return;
                     }
+                    requests_before = requests;
+                    let next = tokio::time::Instant::now() + self.settings.answer_timeout;
+                    patience.as_mut().reset(next);
                 }
             }
         };
@@ -247,5 +305,99 @@ impl<H: Handler> HttpConnection<H> {
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.split(',').next())
             .is_some_and(|scheme| matches!(scheme.trim(), "https" | "wss"))
+    }
+}
+
+/// Refuses a request that a proxy may have understood in another way than we
+/// (RFC 9112, 3.2).
+fn refusal(request: &Request<Incoming>) -> Option<Answer> {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    let is_older = request.version() < Version::HTTP_11;
+    if hosts == 1 || hosts == 0 && is_older {
+        return None;
+    }
+    let mut refusal = text_answer(StatusCode::BAD_REQUEST, "Expected one Host header\n");
+    let close = HeaderValue::from_static("close");
+    refusal.headers_mut().insert(header::CONNECTION, close);
+    Some(refusal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use tokio::io::AsyncWriteExt;
+
+    fn settings() -> ListenerSettings {
+        ListenerSettings {
+            request_header_timeout: Duration::from_millis(100),
+            answer_timeout: Duration::from_millis(200),
+            trusted_proxies: Vec::new(),
+            reuse_port: false,
+        }
+    }
+
+    fn bind(settings: ListenerSettings) -> Listener {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Listener::bind(any, None, settings).unwrap()
+    }
+
+    /// Answers with more than a socket's buffers hold.
+    struct Large;
+
+    impl Handler for Large {
+        async fn handle(self: Arc<Self>, _request: Request<Incoming>, _peer: Peer) -> Answer {
+            text_answer(StatusCode::OK, Bytes::from(vec![b'x'; 32 << 20]))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_take_its_answer_is_dropped() {
+        let listener = bind(settings());
+        let address = listener.address().unwrap();
+        let tasks = TaskTracker::new();
+        let stop = CancellationToken::new();
+        let handler = Arc::new(Large);
+        let running =
+            tokio::spawn(listener.run(handler, stop.clone(), stop.clone(), tasks.clone()));
+
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client
+            .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
+        client.readable().await.unwrap();
+        tasks.close();
+        tokio::time::timeout(Duration::from_secs(20), tasks.wait())
+            .await
+            .expect("the connection is dropped although its client is there");
+
+        drop(client);
+        running.abort();
+    }
+
+    /// A deploy brings everybody back at once, before a single one is accepted.
+    #[tokio::test]
+    async fn connections_wait_in_the_kernel_until_they_are_accepted() {
+        let listener = bind(settings());
+        let address = listener.address().unwrap();
+        let system = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+        let possible: usize = system.trim().parse().unwrap();
+        // More than the 1,024 that the runtime asks for by itself.
+        let files = rlimit::increase_nofile_limit(4_096).unwrap_or(1_024);
+        let wanted = possible.min(usize::try_from(files).unwrap() / 2).min(2_000);
+
+        let mut clients = Vec::new();
+        for number in 0..wanted {
+            let connecting = TcpStream::connect(address);
+            let client = tokio::time::timeout(Duration::from_secs(20), connecting).await;
+            clients.push(
+                client
+                    .unwrap_or_else(|_| panic!("client {number} has to wait"))
+                    .unwrap(),
+            );
+        }
+
+        assert_eq!(clients.len(), wanted);
     }
 }

@@ -26,6 +26,10 @@ use crate::hub::{Node, Outbox};
 /// Buffers per vectored write; more would only make the call itself slower.
 const MAX_SLICES: usize = 64;
 
+/// What a frame that waits costs beside its bytes. Without it a client that asks
+/// for pongs and takes none would be worth fifty megabytes.
+const FRAME_OVERHEAD: usize = 64;
+
 /// Plaintext that is encrypted in one step: one TLS record.
 const TLS_CHUNK: usize = 16 << 10;
 
@@ -148,7 +152,7 @@ impl SocketOutbox {
         if queue.is_empty() {
             return;
         }
-        if queue.bytes > self.rules.max_bytes {
+        if queue.cost() > self.rules.max_bytes {
             self.rules.node.slow_readers.fetch_add(1, Ordering::Relaxed);
             queue.drop_whole_frames();
             self.begin_close(&mut queue, &Close::OverCapacity);
@@ -215,6 +219,7 @@ impl SocketOutbox {
         if queue.state != State::Open {
             return;
         }
+        self.rules.node.closes.count(close.code());
         if self.announces_close && close.code() >= 4000 {
             let refused = ServerMessage::Refused(close).encode();
             queue.append(std::iter::once(refused.as_websocket()), 0);
@@ -320,7 +325,9 @@ impl Outbox for SocketOutbox {
         let mut queue = self.lock();
         if queue.state == State::Open {
             // Only an attempt: between two frames, and without waiting.
-            if !queue.front_is_cut {
+            if queue.front_is_cut {
+                self.rules.node.closes.count(close.code());
+            } else {
                 queue.drop_whole_frames();
                 self.begin_close(&mut queue, close);
                 let _ = self.flush(&mut queue);
@@ -354,6 +361,11 @@ impl Outbox for SocketOutbox {
 impl Queue {
     fn is_empty(&self) -> bool {
         self.pending.is_empty() && self.tls.as_ref().is_none_or(|tls| !tls.wants_write())
+    }
+
+    /// Bytes of memory that what waits takes.
+    fn cost(&self) -> usize {
+        self.bytes + self.pending.len() * FRAME_OVERHEAD
     }
 
     /// Queues `frames` without their first `taken` bytes.
@@ -419,5 +431,44 @@ impl Write for TrySocket<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An outbox, and the client that it belongs to.
+    async fn outbox(max_bytes: usize) -> (SocketOutbox, TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = TcpStream::connect(address).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        // Little, so that it is soon full.
+        SockRef::from(&stream).set_send_buffer_size(4_096).unwrap();
+        SockRef::from(&client).set_recv_buffer_size(4_096).unwrap();
+        let rules = OutboxRules {
+            max_bytes,
+            node: Arc::new(Node::new(1)),
+        };
+        let outbox = SocketOutbox::new(stream, None, Arc::new(rules), false);
+        (outbox, client)
+    }
+
+    #[tokio::test]
+    async fn many_small_frames_cost_more_than_their_bytes() {
+        let (outbox, client) = outbox(64 << 10).await;
+        outbox.stream.writable().await.unwrap();
+        let mut most = 0;
+
+        while outbox.lock().state == State::Open {
+            outbox.push_bytes(Bytes::from(frame::pong(b"")));
+            most = most.max(outbox.lock().pending.len());
+        }
+
+        assert!((900..=1_024).contains(&most), "{most}");
+        assert_eq!(outbox.rules.node.slow_readers.load(Ordering::Relaxed), 1);
+        assert_eq!(outbox.rules.node.closes.counts(), [(4100, 1)]);
+        drop(client);
     }
 }

@@ -17,8 +17,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare_protocol::{AppKey, Close, SocketId};
 use fastwebsockets::upgrade::UpgradeFut;
+use hyper::body::Body;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
 use tokio::net::TcpStream;
@@ -111,7 +112,17 @@ impl WebSockets {
     ///
     /// Refusals come as a close frame after a completed upgrade: pusher-js would
     /// repeat a request for ever that is answered with an HTTP error.
-    pub fn upgrade<B>(self: &Arc<Self>, mut request: Request<B>, peer: Peer) -> Answer {
+    pub fn upgrade<B: Body>(self: &Arc<Self>, mut request: Request<B>, peer: Peer) -> Answer {
+        if request.method() != Method::GET
+            || request.version() != Version::HTTP_11
+            || !request.body().is_end_stream()
+        {
+            // A body would be taken for frames.
+            return text_answer(
+                StatusCode::BAD_REQUEST,
+                "Expected GET of HTTP/1.1 without a body\n",
+            );
+        }
         let wish = Wish::read(&request, peer, self.settings.raw_key.as_ref());
         let version = request.headers().get(header::SEC_WEBSOCKET_VERSION);
         if version.is_none_or(|version| version != "13") {
@@ -156,7 +167,7 @@ impl WebSockets {
         // Nobody must wait for the linger to see that this client is gone.
         drop(session);
         if let Err(Some(close)) = &outcome {
-            tracing::debug!(socket_id = %connection.socket_id, code = close.code(), %close, "connection closed");
+            tracing::debug!(socket_id = %connection.socket_id, code = close.code(), reason = ?close.reason(), "connection closed");
             connection.outbox().close(close);
         }
         if !matches!(outcome, Err(None)) {
@@ -183,7 +194,8 @@ impl WebSockets {
                 Some((session, connection, received))
             }
             Err(close) => {
-                tracing::debug!(code = close.code(), %close, "connection refused");
+                // Quoted, since a client's own text may stand in it.
+                tracing::debug!(code = close.code(), reason = ?close.reason(), "connection refused");
                 outbox.close(&close);
                 linger(&outbox).await;
                 None
@@ -195,7 +207,8 @@ impl WebSockets {
         // The client may have gone before the upgrade was complete.
         let upgraded = upgraded.await.ok()?.into_inner().into_inner();
         let rules = Arc::clone(&self.outbox_rules);
-        let announces_close = matches!(wish.protocol.as_deref(), Some("4" | "5"));
+        let protocol = wish.protocol.as_deref().map(str::parse::<u32>);
+        let announces_close = matches!(protocol, Some(Ok(..=5)));
         let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
             Ok(parts) => {
                 let stream = parts.io.into_inner();

@@ -107,7 +107,7 @@ async fn bodies_that_are_wrong_are_answered_with_what_is_expected() {
     let object = "Expected the body to be a JSON object\n";
     let nested = "[".repeat(100_000);
     for (body, text) in [
-        ("", object),
+        ("", name),
         ("x", object),
         ("[]", object),
         ("null", object),
@@ -238,6 +238,22 @@ async fn parameters_of_an_event_may_stand_in_the_query() {
 
     assert_eq!(client.next().await["event"], "of-query");
     assert_eq!(client.next().await["event"], "of-body");
+
+    let all = [
+        ("name", "e"),
+        ("data", "2"),
+        ("channels[]", "news"),
+        ("channel", "news"),
+    ];
+    let answer = server.api("POST", &path, &all, "").await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "{}"));
+    assert_eq!(
+        client.next().await,
+        json!({"event": "e", "data": "2", "channel": "news"})
+    );
+    let elsewhere = r#"{"channel":"other"}"#;
+    assert_eq!(server.api("POST", &path, &all, elsewhere).await.status, 200);
+    client.receives_nothing_before_pong().await;
 }
 
 /// 95.
@@ -472,7 +488,7 @@ async fn users_of_a_presence_channel_are_listed_once() {
 async fn what_is_not_there_is_not_found() {
     let server = TestServer::start().await;
     for (method, path, status, text) in [
-        ("GET", "/apps/nobody/channels", 404, "Unknown app id\n"),
+        ("GET", "/apps/nobody/channels", 404, "Unknown app\n"),
         ("GET", "/apps/app-id", 404, "Path not found\n"),
         ("GET", "/apps/app-id/colours", 404, "Path not found\n"),
         (
@@ -570,8 +586,16 @@ async fn bodies_that_are_too_large_are_refused_without_being_read() {
         assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
         assert!(answer.contains(&format!("({limit} bytes)")), "{answer}");
     }
+    // Only somebody who has signed gets as far as to be told that it is too much.
+    let path = "/apps/app-id/events";
+    let (key, secret) = (
+        fanfare_protocol::AppKey::new(KEY),
+        fanfare_protocol::AppSecret::new(SECRET),
+    );
+    let query =
+        fanfare_protocol::request::sign_request("POST", path, &[], b"x", &key, &secret, now());
     let chunked =
-        "POST /apps/app-id/events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+        format!("POST {path}?{query} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(chunked.as_bytes()).await.unwrap();
     let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
@@ -582,4 +606,18 @@ async fn bodies_that_are_too_large_are_refused_without_being_read() {
     let mut answer = vec![0; 4_096];
     let read = soon("the answer", stream.read(&mut answer)).await.unwrap();
     assert!(answer[..read].starts_with(b"HTTP/1.1 413 "));
+}
+
+/// Who has not signed is heard out, so that the answer is read, but not kept.
+#[tokio::test]
+async fn a_large_body_of_a_stranger_is_answered_with_what_is_wrong() {
+    let server = TestServer::start().await;
+    let body = "x".repeat(262_144);
+
+    let answer = server.http("POST", "/apps/app-id/events", &body).await;
+
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (401, "Missing parameter: auth_key\n")
+    );
 }

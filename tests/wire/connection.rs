@@ -62,11 +62,6 @@ async fn refusals_are_close_codes_after_a_completed_upgrade() {
     let server = TestServer::start().await;
     for (target, code, reason) in [
         (
-            "/app/app-key?protocol=3",
-            4007,
-            "Unsupported protocol version",
-        ),
-        (
             "/app/app-key?protocol=8",
             4007,
             "Unsupported protocol version",
@@ -100,22 +95,29 @@ async fn refusals_are_close_codes_after_a_completed_upgrade() {
     }
 }
 
-/// 10.
+/// 7 and 10.
 #[tokio::test]
-async fn clients_of_protocol_5_are_told_by_an_event_first() {
+async fn clients_up_to_protocol_5_are_told_by_an_event_first() {
     let server = TestServer::start().await;
-    let mut client = server
-        .open("/app/nobody?protocol=5&client=java-client")
-        .await;
+    let unknown = "App key nobody not in this cluster. Did you forget to specify the cluster?";
+    for (target, code, text) in [
+        ("/app/nobody?protocol=5&client=java-client", 4001, unknown),
+        ("/app/nobody?protocol=4", 4001, unknown),
+        (
+            "/app/app-key?protocol=3",
+            4007,
+            "Unsupported protocol version",
+        ),
+        ("/elsewhere?protocol=5", 4005, "Path not found"),
+    ] {
+        let mut client = server.open(target).await;
 
-    let message = client.next().await;
-
-    let text = "App key nobody not in this cluster. Did you forget to specify the cluster?";
-    assert_eq!(
-        message,
-        json!({"event": "pusher:error", "data": {"code": 4001, "message": text}})
-    );
-    assert_eq!(client.closed().await, (4001, text.to_owned()));
+        assert_eq!(
+            client.next().await,
+            json!({"event": "pusher:error", "data": {"code": code, "message": text}})
+        );
+        assert_eq!(client.closed().await, (code, text.to_owned()), "{target}");
+    }
 }
 
 /// 12.

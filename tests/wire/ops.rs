@@ -58,6 +58,29 @@ async fn metrics_count_what_happened() {
 }
 
 #[tokio::test]
+async fn every_refusal_is_counted_by_its_code() {
+    let server = TestServer::start().await;
+    for _ in 0..2 {
+        let mut unknown = server.open("/app/nobody?protocol=7").await;
+        assert_eq!(unknown.closed().await.0, 4001);
+    }
+    let mut binary = server.connect().await;
+    binary.send_frame(super::support::BINARY, b"").await;
+    assert_eq!(binary.closed().await.0, 1003);
+    assert_eq!(server.http("GET", "/apps/1/channels", "").await.status, 404);
+
+    let metrics = server.ops("/metrics").await.body;
+
+    for line in [
+        "fanfare_closes_total{code=\"1003\"} 1",
+        "fanfare_closes_total{code=\"4001\"} 2",
+        "fanfare_api_refusals_total{status=\"404\"} 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{metrics}");
+    }
+}
+
+#[tokio::test]
 async fn usage_tells_of_memory() {
     let server = TestServer::start().await;
 

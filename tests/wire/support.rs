@@ -393,6 +393,18 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Client<S> {
         length > 0
     }
 
+    /// Reads up to and including `end`, whatever it is.
+    pub(crate) async fn skip_through(&mut self, end: &[u8]) {
+        loop {
+            let mut windows = self.received.windows(end.len());
+            if let Some(start) = windows.position(|bytes| bytes == end) {
+                self.received.drain(..start + end.len());
+                return;
+            }
+            assert!(self.read_more().await, "the connection has ended");
+        }
+    }
+
     /// The next frame, or `None` at the end of the stream.
     pub(crate) async fn next_frame(&mut self) -> Option<Frame> {
         loop {
