@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use anyhow::Context as _;
 use fanfare_protocol::AppKey;
 use fastwebsockets::upgrade::is_upgrade_request;
 use hyper::body::Incoming;
@@ -15,9 +16,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{Api, Health, Ops, SignedPath, TestLog, statistics};
 use crate::apps::{AppStore, ConfigFileApps};
-use crate::config::{AppConfig, Config, ConfigError, ConnectionConfig, TlsConfig, WebhooksConfig};
-use crate::engine::MemoryEngine;
+use crate::config::{
+    AppConfig, Config, ConfigError, ConnectionConfig, EngineConfig, RedisDeployment, TlsConfig,
+    WebhooksConfig,
+};
+use crate::engine::{Deployment, MemoryEngine, RedisEngine, RedisSettings, RedisTask};
 use crate::http::{Answer, Handler, Peer, text_answer};
+use crate::hub::engine::Engine;
 use crate::hub::{Hub, Timeouts};
 use crate::limits::{Addresses, Meters, NodeLimits};
 use crate::store::{Change, Database, Journal, Replica};
@@ -51,6 +56,8 @@ const FEW_CONNECTIONS: usize = 10_000;
 #[derive(Debug)]
 pub struct Server {
     hub: Arc<Hub>,
+    /// What connects this node with others, if there may be any.
+    engine_task: Option<RedisTask>,
     port: Arc<ClientPort>,
     ops: Arc<Ops>,
     listener: Listener,
@@ -157,8 +164,9 @@ impl Server {
             authorization: config.connection.authorization_timeout,
             stalled_write: config.connection.stalled_write,
         };
+        let (engine, engine_task) = engine(&config.engine)?;
         let hub = Arc::new(Hub::new(
-            Arc::new(MemoryEngine::new()),
+            engine,
             timeouts,
             max_connections(config.server.max_connections),
             tasks.clone(),
@@ -241,6 +249,7 @@ impl Server {
             shutdown_grace: config.server.shutdown_grace,
             sweep_interval,
             has_successor: config.server.reuse_port,
+            engine_task,
             hub,
             tasks,
         })
@@ -299,6 +308,12 @@ impl Server {
             end.clone(),
             background.clone(),
         ));
+        let leave = CancellationToken::new();
+        let engine = TaskTracker::new();
+        if let Some(task) = self.engine_task {
+            engine.spawn(task.run(Arc::clone(&self.hub), leave.clone()));
+        }
+        engine.close();
         let webhooks = self.webhooks.map(Webhooks::start);
         if let Some(replica) = self.replica {
             background.spawn(follow(replica, Arc::clone(&self.hub), end.clone()));
@@ -334,6 +349,9 @@ impl Server {
                 "stopped before everything had ended"
             );
         }
+        // Nobody is here any more, which the other nodes are to know.
+        leave.cancel();
+        engine.wait().await;
         if let Some(webhooks) = webhooks {
             // The last clients are gone, which is the last that back ends hear.
             let outcome = tokio::time::timeout(LAST_WORDS, webhooks.finish()).await;
@@ -417,6 +435,29 @@ fn open(
             "cannot listen on {address}; {advice} Set {key} to another one"
         ))
     })
+}
+
+/// The engine of the configuration, and the task that it needs.
+fn engine(config: &EngineConfig) -> anyhow::Result<(Arc<dyn Engine>, Option<RedisTask>)> {
+    let Some(address) = config.url.as_ref().and_then(|url| url.parse()) else {
+        return Ok((Arc::new(MemoryEngine::new()), None));
+    };
+    let settings = RedisSettings {
+        deployment: match address.deployment {
+            RedisDeployment::Single => Deployment::Single,
+            RedisDeployment::Sentinel(master) => Deployment::Sentinel { master },
+            RedisDeployment::Cluster => Deployment::Cluster,
+        },
+        hosts: address.hosts,
+        is_tls: address.is_tls,
+        username: address.username,
+        password: address.password,
+        database: address.database,
+        prefix: config.prefix.clone(),
+        node_timeout: config.node_timeout,
+    };
+    let (engine, task) = RedisEngine::new(settings).context("engine.url cannot be used")?;
+    Ok((Arc::new(engine), Some(task)))
 }
 
 fn certificate_files(tls: &TlsConfig) -> Vec<CertificateFiles> {

@@ -17,6 +17,14 @@ const MAX_HEAD: usize = 10;
 pub struct Frame(Bytes);
 
 impl Frame {
+    /// Wraps the text of a message, as another node has encoded it.
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
+        let mut builder = FrameBuilder::with_capacity(text.len());
+        builder.text().extend_from_slice(text.as_bytes());
+        builder.finish()
+    }
+
     /// Head and payload: what a WebSocket writes.
     #[must_use]
     pub fn as_websocket(&self) -> &Bytes {

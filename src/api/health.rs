@@ -27,7 +27,12 @@ impl Health {
         match path {
             "/" | "/up" | "/health" => Some(text_answer(StatusCode::OK, "OK\n")),
             "/ready" if node.is_draining() => Some(unavailable("shutting down\n".to_owned())),
-            "/ready" => Some(text_answer(StatusCode::OK, "OK\n")),
+            "/ready" => Some(match self.hub.engine().health().degraded {
+                // Still ready: this node's own clients are served, and to take
+                // all nodes out of service would help nobody.
+                Some(why) => text_answer(StatusCode::OK, format!("degraded: {why}\n")),
+                None => text_answer(StatusCode::OK, "OK\n"),
+            }),
             "/accept-traffic" if node.is_draining() => {
                 Some(unavailable("shutting down\n".to_owned()))
             }

@@ -7,9 +7,12 @@ use std::sync::atomic::Ordering;
 
 use procfs::{Current, Meminfo};
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{Encoder, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 use serde::Serialize;
 
+use crate::hub::engine::Health as EngineHealth;
 use crate::hub::{AppHub, Hub};
 use crate::store::Replica;
 use crate::webhook;
@@ -29,6 +32,7 @@ pub(super) fn text(
     registry.register(Box::new(ProcessCollector::for_self()))?;
     node_figures(hub, &registry)?;
     app_figures(&hub.apps(), &registry)?;
+    engine_figures(&hub.engine().health(), &registry)?;
     if let Some(figures) = webhooks {
         figures.register(&registry)?;
     }
@@ -94,12 +98,27 @@ fn node_figures(hub: &Hub, registry: &Registry) -> prometheus::Result<()> {
         }
         registry.register(Box::new(counter))?;
     }
-    let slow = prometheus::IntCounter::new(
+    let slow = IntCounter::new(
         "fanfare_slow_readers_total",
         "Clients closed with 4100 because too much waited for them.",
     )?;
     slow.inc_by(node.slow_readers.load(Ordering::Relaxed));
     registry.register(Box::new(slow))
+}
+
+fn engine_figures(health: &EngineHealth, registry: &Registry) -> prometheus::Result<()> {
+    for figure in &health.figures {
+        if figure.is_gauge {
+            let gauge = IntGauge::new(figure.name, figure.help)?;
+            gauge.set(i64::try_from(figure.value).unwrap_or(i64::MAX));
+            registry.register(Box::new(gauge))?;
+        } else {
+            let counter = IntCounter::new(figure.name, figure.help)?;
+            counter.inc_by(figure.value);
+            registry.register(Box::new(counter))?;
+        }
+    }
+    Ok(())
 }
 
 type Read = fn(&AppHub) -> u64;

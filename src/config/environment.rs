@@ -204,6 +204,13 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
         "connection.request_header_timeout",
         Form::Number,
     ),
+    ("FANFARE_ENGINE_URL", "engine.url", Form::Text),
+    ("FANFARE_ENGINE_PREFIX", "engine.prefix", Form::Text),
+    (
+        "FANFARE_ENGINE_NODE_TIMEOUT",
+        "engine.node_timeout",
+        Form::Number,
+    ),
     (
         "FANFARE_SERVER_PATH_PREFIX",
         "server.path_prefix",

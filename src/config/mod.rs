@@ -7,6 +7,7 @@
 
 mod app;
 mod connection;
+mod engine;
 mod environment;
 mod error;
 mod http_fallback;
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::app::{AppConfig, KeyConfig, MAX_RATE, Plan, Secret};
 pub use self::connection::ConnectionConfig;
+pub use self::engine::{EngineConfig, RedisAddress, RedisDeployment, RedisUrl};
 use self::environment::Environment;
 pub use self::environment::{Effect, FOREIGN_NAMES, ForeignName, Form, OWN_NAMES, Used};
 pub use self::error::ConfigError;
@@ -51,6 +53,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// Patience and bounds for one client.
     pub connection: ConnectionConfig,
+    /// How the nodes of one deployment find one another.
+    pub engine: EngineConfig,
     /// Clients that cannot use WebSockets.
     pub http_fallback: HttpFallbackConfig,
     /// What is logged, and how.
@@ -166,6 +170,7 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         self.server.check()?;
         self.connection.check()?;
+        self.engine.check()?;
         self.http_fallback.check()?;
         self.log.check()?;
         self.store.check()?;

@@ -97,7 +97,13 @@ impl Engine for MemoryEngine {
         ready(Ok(SharedState { cached })).boxed()
     }
 
-    fn detach(&self, _app: &AppId, _channel: &ChannelName) {}
+    fn changed(&self, _app: &AppId, _channel: &ChannelName) {}
+
+    fn attach_users<'a>(&'a self, _app: &'a AppId, _users: Vec<UserId>) -> BoxFuture<'a, ()> {
+        ready(()).boxed()
+    }
+
+    fn user_changed(&self, _app: &AppId, _user: &UserId) {}
 
     fn cached<'a>(
         &'a self,

@@ -4,5 +4,7 @@
 //! it, so that the hub depends on no engine.
 
 mod memory;
+mod redis;
 
 pub use memory::MemoryEngine;
+pub use redis::{Deployment, RedisEngine, RedisSettings, RedisTask};

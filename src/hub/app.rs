@@ -45,7 +45,7 @@ pub struct AppHub {
     app: ArcSwap<App>,
     core: Arc<HubCore>,
     hasher: RandomState,
-    channels: [Mutex<ChannelShard>; SHARDS],
+    pub(super) channels: [Mutex<ChannelShard>; SHARDS],
     connections: [Mutex<HashMap<SocketId, Arc<Connection>>>; SHARDS],
     pub(super) users: Users,
     /// Connections that count towards the app's limit.
@@ -55,8 +55,8 @@ pub struct AppHub {
 }
 
 #[derive(Debug, Default)]
-struct ChannelShard {
-    channels: HashMap<ChannelName, Channel>,
+pub(super) struct ChannelShard {
+    pub(super) channels: HashMap<ChannelName, Channel>,
     /// Channels with a subscription count that was put off.
     late_counts: HashSet<ChannelName>,
 }
@@ -152,7 +152,7 @@ impl AppHub {
         &self.core
     }
 
-    fn rules(&self) -> ChannelRules {
+    pub(super) fn rules(&self) -> ChannelRules {
         let app = self.app.load();
         ChannelRules {
             subscription_count: app.subscription_count,
@@ -160,7 +160,7 @@ impl AppHub {
         }
     }
 
-    fn channel_shard(&self, channel: &ChannelName) -> MutexGuard<'_, ChannelShard> {
+    pub(super) fn channel_shard(&self, channel: &ChannelName) -> MutexGuard<'_, ChannelShard> {
         self.channels[self.shard_of(channel)]
             .lock()
             .expect("a shard is never poisoned: no panic under its lock")
@@ -182,7 +182,18 @@ impl AppHub {
 
     fn emit(&self, events: Vec<HubEventKind>) {
         for event in events {
+            // With other nodes around, the engine knows who was first or last.
+            if self.core.is_clustered && event.is_edge() {
+                continue;
+            }
             self.core.events.emit(&self.id, || event);
+        }
+    }
+
+    /// Has the other nodes told. Called under the lock of the channel's shard.
+    fn tell_others(&self, channel: &ChannelName) {
+        if self.core.is_clustered {
+            self.core.engine.changed(&self.id, channel);
         }
     }
 
@@ -257,7 +268,9 @@ impl AppHub {
 
     /// Reports and carries out what a sign-in or sign-out changed.
     pub(super) fn changed(self: &Arc<Self>, user_id: &UserId, changed: &Changed, is_online: bool) {
-        if changed.is_edge {
+        if self.core.is_clustered {
+            self.core.engine.user_changed(&self.id, user_id);
+        } else if changed.is_edge {
             let user_id = user_id.clone();
             self.core.events.emit(&self.id, || {
                 if is_online {
@@ -276,7 +289,7 @@ impl AppHub {
     }
 
     /// Closes the connections of this node that are signed in as `user`.
-    pub(super) fn terminate(&self, user: &UserId) {
+    pub fn terminate(&self, user: &UserId) {
         for connection in self.users.connections(user) {
             connection.outbox().close(&Close::Terminated);
         }
@@ -323,6 +336,7 @@ impl AppHub {
             let work = record.lane.take_work();
             self.put_off_count(&mut shard, channel);
             self.emit(events);
+            self.tell_others(channel);
             (greeted, work)
         };
         self.drain(channel, work);
@@ -350,13 +364,14 @@ impl AppHub {
             let work = record.lane.take_work();
             self.put_off_count(&mut shard, channel);
             self.emit(events);
+            self.tell_others(channel);
             (greeted, work)
         };
         self.drain(channel, work);
         done
     }
 
-    fn put_off_count(&self, shard: &mut ChannelShard, channel: &ChannelName) {
+    pub(super) fn put_off_count(&self, shard: &mut ChannelShard, channel: &ChannelName) {
         let is_late = self.app.load().subscription_count
             && shard
                 .channels
@@ -406,7 +421,7 @@ impl AppHub {
         }
     }
 
-    fn drain(self: &Arc<Self>, channel: &ChannelName, work: Option<Work>) {
+    pub(super) fn drain(self: &Arc<Self>, channel: &ChannelName, work: Option<Work>) {
         self.drain_within(channel, work, &mut { INLINE_WRITES });
     }
 
@@ -438,12 +453,8 @@ impl AppHub {
 
     fn forget(&self, shard: &mut ChannelShard, channel: &ChannelName) {
         shard.late_counts.remove(channel);
-        if shard
-            .channels
-            .remove(channel)
-            .is_some_and(|record| record.is_attached)
-        {
-            self.core.engine.detach(&self.id, channel);
+        if shard.channels.remove(channel).is_some() {
+            self.tell_others(channel);
         }
         if shard.channels.len() < shard.channels.capacity() / 8 {
             shard.channels.shrink_to_fit();

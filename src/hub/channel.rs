@@ -1,9 +1,10 @@
-//! One occupied channel of one app on this node.
+//! One channel of one app that is occupied on this node.
 //!
 //! Decides what a coming or going means and puts the messages for it into the
 //! channel's lane. All of it happens under the lock of the channel's shard; no
 //! message is sent here.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use fanfare_protocol::{ChannelKind, ChannelName, Frame, ServerMessage, SocketId,
 use tokio::sync::oneshot;
 
 use super::connection::Connection;
-use super::engine::{CachedEvent, Occupancy, SharedState};
+use super::engine::{CachedEvent, Elsewhere, Occupancy, Roll, SharedState};
 use super::events::HubEventKind;
 use super::lane::{Lane, Op};
 use super::presence::{Joined, Member, Members};
@@ -37,7 +38,10 @@ pub(super) struct ChannelRules {
 #[derive(Debug)]
 pub(super) struct Channel {
     pub(super) lane: Lane,
+    /// Connections of this node.
     subscriptions: usize,
+    /// Connections of other nodes.
+    elsewhere: usize,
     /// Subscribers that wait for the engine; they keep the channel alive.
     pub(super) joining: usize,
     /// Whether the engine sends what other nodes publish here.
@@ -63,6 +67,7 @@ impl Channel {
         Self {
             lane: Lane::new(),
             subscriptions: 0,
+            elsewhere: 0,
             joining: 0,
             is_attached: false,
             members: (name.kind() == ChannelKind::Presence).then(Box::default),
@@ -214,6 +219,73 @@ impl Channel {
         Entered { events, greeted }
     }
 
+    /// Takes over what other nodes have, and tells the subscribers what is new.
+    pub(super) fn elsewhere(
+        &mut self,
+        name: &ChannelName,
+        change: &Elsewhere,
+        rules: ChannelRules,
+        now_ms: u64,
+    ) {
+        self.elsewhere = change.subscriptions;
+        for frame in self.members_elsewhere(name, change) {
+            self.publish(frame, None);
+        }
+        if self.subscriptions > 0 {
+            // The node where the number changed has reported it.
+            self.tell_count(name, rules, now_ms, &mut Vec::new());
+        }
+    }
+
+    fn members_elsewhere(&mut self, name: &ChannelName, change: &Elsewhere) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        let Some(members) = &mut self.members else {
+            return frames;
+        };
+        let mut gone = change.gone.clone();
+        if change.is_whole {
+            let stay: HashSet<&UserId> = change.came.iter().map(|member| &member.user_id).collect();
+            gone.extend(
+                members
+                    .elsewhere()
+                    .filter(|user_id| !stay.contains(user_id))
+                    .cloned(),
+            );
+        }
+        for user_id in &gone {
+            if members.go_elsewhere(user_id) {
+                let removed = ServerMessage::MemberRemoved {
+                    channel: name,
+                    user_id,
+                };
+                frames.push(removed.encode());
+            }
+        }
+        for member in &change.came {
+            if members.come_elsewhere(member) {
+                let added = ServerMessage::MemberAdded {
+                    channel: name,
+                    user_id: &member.user_id,
+                    user_info: member.user_info.as_ref().map(|info| info.get()),
+                };
+                frames.push(added.encode());
+            }
+        }
+        frames
+    }
+
+    /// What this node has, for the others.
+    pub(super) fn roll(&self) -> Roll {
+        Roll {
+            subscriptions: self.subscriptions,
+            members: self
+                .members
+                .iter()
+                .flat_map(|members| members.here())
+                .collect(),
+        }
+    }
+
     /// Puts a frame in line for all subscribers but one.
     pub(super) fn publish(&mut self, frame: Frame, except: Option<SocketId>) {
         self.lane.push(Op::Publish { frame, except });
@@ -265,16 +337,16 @@ impl Channel {
         events: &mut Vec<HubEventKind>,
     ) {
         let is_counted = rules.subscription_count && is_counted(name);
-        let is_too_early = self.subscriptions > COUNT_AT_ONCE
+        let count = self.subscriptions + self.elsewhere;
+        let is_too_early = count > COUNT_AT_ONCE
             && self
                 .count_told_ms
                 .is_some_and(|told_ms| now_ms.saturating_sub(told_ms) < COUNT_INTERVAL_MS);
-        if !is_counted || is_too_early || self.subscriptions == self.count_told {
+        if !is_counted || is_too_early || count == self.count_told {
             return;
         }
-        self.count_told = self.subscriptions;
+        self.count_told = count;
         self.count_told_ms = Some(now_ms);
-        let count = self.subscriptions;
         self.publish(
             ServerMessage::SubscriptionCount {
                 channel: name,
@@ -315,7 +387,9 @@ impl Channel {
 
     /// Whether the subscribers have been told another count than there is.
     pub(super) fn has_late_count(&self, name: &ChannelName) -> bool {
-        is_counted(name) && self.subscriptions > 0 && self.count_told != self.subscriptions
+        is_counted(name)
+            && self.subscriptions > 0
+            && self.count_told != self.subscriptions + self.elsewhere
     }
 
     pub(super) fn is_occupied(&self) -> bool {
@@ -325,7 +399,7 @@ impl Channel {
     pub(super) fn occupancy(&self, name: &ChannelName) -> Occupancy {
         Occupancy {
             channel: name.clone(),
-            subscriptions: self.subscriptions,
+            subscriptions: self.subscriptions + self.elsewhere,
             users: self.members.as_ref().map_or(0, |members| members.count()),
         }
     }

@@ -1,4 +1,4 @@
-//! What the hub needs from the deployment around it.
+//! What the hub needs from the deployment around it, and what it tells it.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use fanfare_protocol::{AppId, ChannelName, Frame, SocketId, UserId};
 use futures_util::future::BoxFuture;
 
 use super::app::AppHub;
+use super::presence::Member;
 
 /// The nodes cannot talk to one another at the moment.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +69,50 @@ pub struct Occupancy {
     pub users: usize,
 }
 
+/// What this node has of a channel, for the engine to tell the others.
+#[derive(Clone, Debug, Default)]
+pub struct Roll {
+    /// Connections of this node that are subscribed.
+    pub subscriptions: usize,
+    /// Users of a presence channel who have a connection on this node.
+    pub members: Vec<Member>,
+}
+
+/// What the other nodes together have of a channel.
+#[derive(Clone, Debug, Default)]
+pub struct Elsewhere {
+    /// Connections of other nodes that are subscribed.
+    pub subscriptions: usize,
+    /// Users who have a connection on another node, and had none before.
+    pub came: Vec<Member>,
+    /// Users who have no connection on another node any more.
+    pub gone: Vec<UserId>,
+    /// Whether `came` is all there is: who is not in it has gone.
+    pub is_whole: bool,
+}
+
+/// How well the engine reaches the deployment.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    /// Why the other nodes are out of reach; `None` while all is well.
+    pub degraded: Option<String>,
+    /// Name, meaning, value and kind of what it counts.
+    pub figures: Vec<Figure>,
+}
+
+/// Something that an engine counts, for the metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct Figure {
+    /// The name of the metric.
+    pub name: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+    /// How much it is.
+    pub value: u64,
+    /// Whether it can fall again.
+    pub is_gauge: bool,
+}
+
 /// What the nodes of one deployment share.
 ///
 /// Delivery between nodes is at most once: a node that loses touch misses the
@@ -87,17 +132,29 @@ pub trait Engine: Debug + Send + Sync {
     fn publish(&self, publication: &Publication);
 
     /// From its completion on, this node hears what the others publish on
-    /// `channel`. Called for the first subscriber of this node, and possibly by
-    /// several of them at the same time.
+    /// `channel`, and [`AppHub::elsewhere`] has been told what they have of it.
+    /// Called for the first subscriber of this node, and possibly by several of
+    /// them at the same time. An engine that is out of reach of the others
+    /// completes as well, and makes up for it when it is back.
     fn attach<'a>(
         &'a self,
         app: &'a AppId,
         channel: &'a ChannelName,
     ) -> BoxFuture<'a, Result<SharedState, EngineError>>;
 
-    /// This node has no subscriber of `channel` any more. Returns at once; called
-    /// under the channel's lock, so that it cannot pass a later [`Self::attach`].
-    fn detach(&self, app: &AppId, channel: &ChannelName);
+    /// What [`AppHub::roll`] tells of `channel` has changed. Returns at once;
+    /// called under the channel's lock, so that it cannot pass a later
+    /// [`Self::attach`]. Only an engine that is clustered is told.
+    fn changed(&self, app: &AppId, channel: &ChannelName);
+
+    /// From its completion on, this node hears when one of `users` comes online
+    /// or goes offline on other nodes, and [`AppHub::user_elsewhere`] has been
+    /// told of those who are online. Only an engine that is clustered is asked.
+    fn attach_users<'a>(&'a self, app: &'a AppId, users: Vec<UserId>) -> BoxFuture<'a, ()>;
+
+    /// What [`AppHub::user_roll`] tells of `user` has changed. Returns at once.
+    /// Only an engine that is clustered is told.
+    fn user_changed(&self, app: &AppId, user: &UserId);
 
     /// The event that a cache channel keeps.
     fn cached<'a>(
@@ -129,4 +186,9 @@ pub trait Engine: Debug + Send + Sync {
 
     /// Tells the other nodes to close the connections signed in as `user`.
     fn terminate(&self, app: &AppId, user: &UserId);
+
+    /// How well the deployment is reached.
+    fn health(&self) -> Health {
+        Health::default()
+    }
 }

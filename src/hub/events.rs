@@ -126,6 +126,23 @@ pub enum HubEventKind {
     },
 }
 
+impl HubEventKind {
+    /// Whether it tells of a first or a last. With other nodes around, only the
+    /// engine knows whether it was.
+    #[must_use]
+    pub fn is_edge(&self) -> bool {
+        matches!(
+            self,
+            Self::Occupied { .. }
+                | Self::Vacated { .. }
+                | Self::MemberAdded { .. }
+                | Self::MemberRemoved { .. }
+                | Self::UserOnline { .. }
+                | Self::UserOffline { .. }
+        )
+    }
+}
+
 /// The writing end of the stream.
 #[derive(Debug)]
 pub(super) struct HubEvents {
@@ -143,15 +160,25 @@ impl HubEvents {
         self.sender.subscribe()
     }
 
-    /// Makes and sends an event, if anybody reads.
+    /// Makes and sends an event, if anybody reads. What happens to a connection
+    /// happens on one node, so that it is the deployment's news as well.
     pub(super) fn emit(&self, app: &AppId, kind: impl FnOnce() -> HubEventKind) {
+        self.emit_scoped(app, Scope::Cluster, kind);
+    }
+
+    /// As [`Self::emit`], for a change of the given reach.
+    pub(super) fn emit_scoped(
+        &self,
+        app: &AppId,
+        scope: Scope,
+        kind: impl FnOnce() -> HubEventKind,
+    ) {
         if self.sender.receiver_count() == 0 {
             return;
         }
         let event = HubEvent {
             app: app.clone(),
-            // One node is the whole deployment: every edge is the deployment's.
-            scope: Scope::Cluster,
+            scope,
             kind: kind(),
         };
         // The last reader may have gone since; then nobody misses it.

@@ -10,6 +10,7 @@ mod app;
 mod channel;
 mod connection;
 mod drain;
+mod elsewhere;
 pub mod engine;
 mod events;
 mod lane;
@@ -134,6 +135,11 @@ impl Hub {
             .entry(app.id.clone())
             .or_insert_with(|| Arc::new(AppHub::new(Arc::clone(app), Arc::clone(&self.core))));
         Arc::clone(entry)
+    }
+
+    /// Reports a first or a last that an engine has found out.
+    pub fn report(&self, app: &AppId, scope: Scope, kind: HubEventKind) {
+        self.core.events.emit_scoped(app, scope, || kind);
     }
 
     /// The part of the hub that belongs to an app, if it was used since the start.

@@ -16,7 +16,7 @@ pub struct Member {
     pub user_info: Option<Box<RawValue>>,
 }
 
-/// The users of one presence channel, ordered by id.
+/// The users of one presence channel on all nodes, ordered by id.
 #[derive(Debug, Default)]
 pub(super) struct Members {
     users: BTreeMap<UserId, User>,
@@ -26,7 +26,10 @@ pub(super) struct Members {
 struct User {
     /// That of the first connection, until the user has left.
     user_info: Option<Box<RawValue>>,
+    /// On this node.
     connections: usize,
+    /// Whether another node has a connection of this user.
+    is_elsewhere: bool,
 }
 
 /// What a connection's coming meant for its user.
@@ -52,6 +55,7 @@ impl Members {
         let user = User {
             user_info: member.user_info.clone(),
             connections: 1,
+            is_elsewhere: false,
         };
         self.users.insert(member.user_id.clone(), user);
         Joined::First
@@ -62,12 +66,64 @@ impl Members {
         let Some(user) = self.users.get_mut(user_id) else {
             return false;
         };
-        user.connections -= 1;
-        let was_last = user.connections == 0;
+        let Some(connections) = user.connections.checked_sub(1) else {
+            return false;
+        };
+        user.connections = connections;
+        let was_last = connections == 0 && !user.is_elsewhere;
         if was_last {
             self.users.remove(user_id);
         }
         was_last
+    }
+
+    /// Notes that another node has a connection of this user. Returns whether
+    /// the user was not there before.
+    pub(super) fn come_elsewhere(&mut self, member: &Member) -> bool {
+        if let Some(user) = self.users.get_mut(&member.user_id) {
+            user.is_elsewhere = true;
+            return false;
+        }
+        let user = User {
+            user_info: member.user_info.clone(),
+            connections: 0,
+            is_elsewhere: true,
+        };
+        self.users.insert(member.user_id.clone(), user);
+        true
+    }
+
+    /// Notes that no other node has a connection of this user any more. Returns
+    /// whether the user has gone with it.
+    pub(super) fn go_elsewhere(&mut self, user_id: &UserId) -> bool {
+        let Some(user) = self.users.get_mut(user_id) else {
+            return false;
+        };
+        let has_gone = user.is_elsewhere && user.connections == 0;
+        user.is_elsewhere = false;
+        if has_gone {
+            self.users.remove(user_id);
+        }
+        has_gone
+    }
+
+    /// The users that other nodes have.
+    pub(super) fn elsewhere(&self) -> impl Iterator<Item = &UserId> {
+        self.users
+            .iter()
+            .filter(|(_, user)| user.is_elsewhere)
+            .map(|(user_id, _)| user_id)
+    }
+
+    /// The users who have a connection on this node.
+    pub(super) fn here(&self) -> impl Iterator<Item = Member> {
+        self.users
+            .iter()
+            .filter(|(_, user)| user.connections > 0)
+            .map(|(user_id, user)| Member {
+                user_id: user_id.clone(),
+                user_info: user.user_info.clone(),
+            })
     }
 
     pub(super) fn count(&self) -> usize {
@@ -123,5 +179,29 @@ mod tests {
         assert!(members.leave(&UserId::new("a")));
         assert!(!members.leave(&UserId::new("a")));
         assert_eq!(members.count(), 1);
+    }
+
+    /// Checklist 77.
+    #[test]
+    fn a_user_on_two_nodes_comes_once_and_goes_when_both_have_let_it_go() {
+        let mut members = Members::default();
+        let a = member("a", None);
+
+        assert!(members.come_elsewhere(&a));
+        assert!(!members.come_elsewhere(&a));
+        assert_eq!(members.join(&a, 1), Joined::Again);
+        assert_eq!(members.join(&member("b", None), 1), Joined::Full);
+        assert!(!members.go_elsewhere(&a.user_id));
+        assert!(members.leave(&a.user_id));
+
+        assert!(members.come_elsewhere(&a));
+        assert!(!members.leave(&a.user_id));
+        assert_eq!(members.join(&a, 1), Joined::Again);
+        assert_eq!(members.here().count(), 1);
+        assert!(!members.leave(&a.user_id));
+        assert_eq!(members.here().count(), 0);
+        assert!(members.go_elsewhere(&a.user_id));
+        assert!(!members.go_elsewhere(&a.user_id));
+        assert_eq!(members.count(), 0);
     }
 }

@@ -429,11 +429,18 @@ impl Session {
                 Vec::new()
             },
         };
+        if self.app.core().is_clustered {
+            self.app.attach_users(&signed_in).await;
+        }
         let changed = self
             .app
             .users
             .sign_in(&self.connection, &signed_in, previous, greeting);
         self.app.changed(&signed_in.user_id, &changed, true);
+        if let Some(previous) = previous {
+            self.app.watches_changed(&previous.watchlist);
+        }
+        self.app.watches_changed(&signed_in.watchlist);
         self.authorized();
         self.user = Some(Box::new(SessionUser {
             signed_in,
@@ -462,6 +469,7 @@ impl Drop for Session {
         if let Some(user) = self.user.take() {
             let changed = self.app.users.sign_out(socket_id, &user.signed_in);
             self.app.changed(&user.signed_in.user_id, &changed, false);
+            self.app.watches_changed(&user.signed_in.watchlist);
         }
         self.app.dismiss(socket_id);
     }

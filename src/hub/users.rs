@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::connection::Connection;
 use super::drain::WRITES_PER_YIELD;
 
-/// The users of one app on this node.
+/// The users of one app who are signed in or watched on this node.
 #[derive(Debug, Default)]
 pub(super) struct Users {
     state: Mutex<State>,
@@ -25,7 +25,8 @@ pub(super) struct Users {
 struct State {
     users: HashMap<UserId, User>,
     /// A connection waits for the notice of its sign-in, and can only make one
-    /// more by leaving: there are at most two for each connection.
+    /// more by leaving: there are at most two for each connection, and what the
+    /// engine hears from other nodes in the time of one turn of the drainer.
     notices: VecDeque<Notice>,
     is_draining: bool,
 }
@@ -33,7 +34,10 @@ struct State {
 /// A user who is online, or watched, or both.
 #[derive(Debug, Default)]
 struct User {
+    /// Those of this node.
     connections: HashMap<SocketId, Arc<Connection>>,
+    /// Whether another node has a connection of this user.
+    is_elsewhere: bool,
     watchers: HashMap<SocketId, Arc<Connection>>,
 }
 
@@ -138,6 +142,53 @@ impl Users {
         }
     }
 
+    /// Notes whether another node has a connection of `user`. Returns whether
+    /// the caller has to see to it that [`Self::drain`] runs.
+    pub(super) fn elsewhere(&self, user_id: &UserId, is_online: bool) -> bool {
+        let mut state = self.lock();
+        // Made when it is not there: a watcher may be on its way.
+        let user = state.users.entry(user_id.clone()).or_default();
+        let was_online = user.is_online();
+        user.is_elsewhere = is_online;
+        let is_edge = user.is_online() != was_online;
+        if user.is_of_no_concern() && !is_online {
+            state.users.remove(user_id);
+            return false;
+        }
+        if is_edge {
+            state.tell_watchers(user_id, is_online);
+        }
+        let must_drain = !state.notices.is_empty() && !state.is_draining;
+        state.is_draining |= must_drain;
+        must_drain
+    }
+
+    /// The connections of this node, if `user` is signed in or watched here.
+    pub(super) fn roll(&self, user_id: &UserId) -> Option<usize> {
+        let state = self.lock();
+        let user = state.users.get(user_id)?;
+        (!user.is_of_no_concern()).then_some(user.connections.len())
+    }
+
+    /// Those who are signed in or watched here.
+    pub(super) fn ids(&self) -> Vec<UserId> {
+        let state = self.lock();
+        state
+            .users
+            .iter()
+            .filter(|(_, user)| !user.is_of_no_concern())
+            .map(|(user_id, _)| user_id.clone())
+            .collect()
+    }
+
+    /// Forgets what other nodes have of a user who concerns nobody here.
+    pub(super) fn forget(&self, user_id: &UserId) {
+        let mut state = self.lock();
+        if state.users.get(user_id).is_some_and(User::is_of_no_concern) {
+            state.users.remove(user_id);
+        }
+    }
+
     /// The connections that are signed in as `user`.
     pub(super) fn connections(&self, user: &UserId) -> Vec<Arc<Connection>> {
         self.lock()
@@ -148,11 +199,23 @@ impl Users {
     }
 }
 
+impl User {
+    /// On this node or on another one.
+    fn is_online(&self) -> bool {
+        self.is_elsewhere || !self.connections.is_empty()
+    }
+
+    /// Whether nobody here is this user or watches it.
+    fn is_of_no_concern(&self) -> bool {
+        self.connections.is_empty() && self.watchers.is_empty()
+    }
+}
+
 impl State {
     /// Returns whether the user was offline before.
     fn come(&mut self, connection: &Arc<Connection>, user_id: &UserId) -> bool {
         let user = self.users.entry(user_id.clone()).or_default();
-        let was_offline = user.connections.is_empty();
+        let was_offline = !user.is_online();
         user.connections
             .insert(connection.socket_id, Arc::clone(connection));
         was_offline
@@ -164,9 +227,9 @@ impl State {
             return false;
         };
         let was_there = user.connections.remove(&socket_id).is_some();
-        let is_offline = was_there && user.connections.is_empty();
+        let is_offline = was_there && !user.is_online();
         // The watchers are told before an empty record could be dropped.
-        if user.connections.is_empty() && user.watchers.is_empty() {
+        if user.is_of_no_concern() {
             self.users.remove(user_id);
         }
         is_offline
@@ -182,7 +245,7 @@ impl State {
             let user = self.users.entry(user_id.clone()).or_default();
             user.watchers
                 .insert(connection.socket_id, Arc::clone(connection));
-            !user.connections.is_empty()
+            user.is_online()
         })
     }
 
@@ -192,7 +255,7 @@ impl State {
                 continue;
             };
             user.watchers.remove(&socket_id);
-            if user.connections.is_empty() && user.watchers.is_empty() {
+            if user.is_of_no_concern() {
                 self.users.remove(user_id);
             }
         }

@@ -1,0 +1,178 @@
+//! What nodes send to one another through pub/sub.
+//!
+//! An event carries the encoded payload as it is, behind a short head. What came
+//! in from Redis is not trusted: a message that cannot be read is dropped.
+
+use fanfare_protocol::{SocketId, UserId};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// A message of another node.
+#[derive(Debug)]
+pub(super) enum Message<'a> {
+    Event(Event<'a>),
+    /// What one node has of a topic has changed.
+    Delta {
+        version: u64,
+        /// Whether nobody had anything of the topic before.
+        is_first: bool,
+        delta: Delta,
+    },
+    /// Close the connections of the user whom the topic is about.
+    Terminate,
+}
+
+/// An event for the subscribers of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Event<'a> {
+    /// The node that published it, which has delivered it to its own already.
+    pub(super) node: &'a str,
+    pub(super) except: Option<SocketId>,
+    /// How long a cache channel keeps it; 0 when it is not kept.
+    pub(super) keep_seconds: u64,
+    /// The JSON text that goes to the clients.
+    pub(super) payload: &'a str,
+}
+
+/// What has changed of one node's part of a topic.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Delta {
+    pub(super) node: String,
+    /// Its connections, after the change.
+    pub(super) count: usize,
+    /// Whether `came` is all that the node has.
+    #[serde(default)]
+    pub(super) is_whole: bool,
+    /// Whether the node suspects that Redis has lost what it knew.
+    #[serde(default)]
+    pub(super) is_restored: bool,
+    #[serde(default)]
+    pub(super) came: Vec<(String, Option<Box<RawValue>>)>,
+    #[serde(default)]
+    pub(super) gone: Vec<String>,
+}
+
+impl Delta {
+    pub(super) fn encode(&self) -> String {
+        serde_json::to_string(self).expect("texts, numbers and JSON can be written as JSON")
+    }
+
+    pub(super) fn gone_users(&self) -> impl Iterator<Item = UserId> {
+        self.gone.iter().map(|id| UserId::new(id))
+    }
+}
+
+impl Event<'_> {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let except = self.except.map(|id| id.to_string());
+        let except = except.as_deref().unwrap_or("-");
+        let head = format!("E{} {except} {}\n", self.node, self.keep_seconds);
+        [head.as_bytes(), self.payload.as_bytes()].concat()
+    }
+}
+
+/// The message that terminates.
+pub(super) const TERMINATE: &[u8] = b"T";
+
+/// Whether a message is an event, which needs no look at the registry.
+pub(super) fn is_event(message: &[u8]) -> bool {
+    message.first() == Some(&b'E')
+}
+
+impl<'a> Message<'a> {
+    pub(super) fn parse(message: &'a [u8]) -> Option<Self> {
+        let text = std::str::from_utf8(message).ok()?;
+        let kind = *message.first()?;
+        if !kind.is_ascii() {
+            return None;
+        }
+        let rest = &text[1..];
+        match kind {
+            b'E' => {
+                let (head, payload) = rest.split_once('\n')?;
+                let mut words = head.split(' ');
+                let node = words.next()?;
+                let except = match words.next()? {
+                    "-" => None,
+                    id => Some(id.parse().ok()?),
+                };
+                let keep_seconds = words.next()?.parse().ok()?;
+                Some(Self::Event(Event {
+                    node,
+                    except,
+                    keep_seconds,
+                    payload,
+                }))
+            }
+            b'D' | b'N' => {
+                let (version, delta) = rest.split_once('\n')?;
+                Some(Self::Delta {
+                    version: version.parse().ok()?,
+                    is_first: kind == b'N',
+                    delta: serde_json::from_str(delta).ok()?,
+                })
+            }
+            b'T' => Some(Self::Terminate),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_arrives_as_it_was_sent() {
+        for (except, keep_seconds) in [(None, 0), (Some("12.34".parse().unwrap()), 1_800)] {
+            let event = Event {
+                node: "n1",
+                except,
+                keep_seconds,
+                payload: "{\"event\":\"a\",\"data\":\"x y\\n\"}\n",
+            };
+
+            let bytes = event.encode();
+
+            assert!(is_event(&bytes));
+            let Some(Message::Event(read)) = Message::parse(&bytes) else {
+                panic!("no event: {bytes:?}");
+            };
+            assert_eq!(read, event);
+        }
+    }
+
+    #[test]
+    fn a_delta_may_leave_out_what_is_empty() {
+        let Some(Message::Delta { version, delta, .. }) = Message::parse(
+            br#"D17
+{"node":"n1","count":2,"came":[["u1",{"a":1}],["u2",null]]}"#,
+        ) else {
+            panic!("no delta");
+        };
+
+        assert_eq!((version, delta.count, delta.came.len()), (17, 2, 2));
+        assert_eq!(delta.came[1].1.as_ref().map(|info| info.get()), None);
+        assert!(!delta.is_whole);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_dropped() {
+        for message in [
+            &b""[..],
+            b"X",
+            b"\xff\xfe",
+            "Е".as_bytes(),
+            b"E",
+            b"En1 -\n{}",
+            b"En1 1.x 0\n{}",
+            b"En1 - -1\n{}",
+            b"D\n{}",
+            b"D1\n{}",
+            b"D1\n{\"node\":1,\"count\":1}",
+            b"D1\n{\"node\":\"n\",\"count\":-1}",
+        ] {
+            assert!(Message::parse(message).is_none(), "{message:?}");
+        }
+    }
+}

@@ -1,0 +1,1060 @@
+//! Keeps the registry in Redis equal to what this node has, and this node's hub
+//! informed of what the others have.
+//!
+//! One task owns all of it, so that what it tells the hub comes in order. For each
+//! topic it knows what the registry was told (`told`), and compares that with the
+//! hub whenever the hub says that something has changed. A request whose answer
+//! is lost is sent again with the same number, and the registry answers as it did
+//! the first time: so an edge is neither lost nor reported twice.
+//!
+//! After an outage everything is compared anew. For a while after it the others
+//! may not have come back yet; until then nobody is taken for gone (`grace`).
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ::redis::RedisError;
+use fanfare_protocol::channel::MAX_CHANNEL_NAME_LENGTH;
+use fanfare_protocol::{AppId, ChannelKind, ChannelName, Frame, Limits, UserId};
+use futures_util::future::join_all;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::keys::{Partition, Subject, TopicId};
+use super::link::{Connections, Connector, Pushed};
+use super::message::{Delta, Message};
+use super::replica::{Applied, Part, Replica, UserInfo};
+use super::script::{self, Edge, Mode, Standing, Sync, Synced};
+use super::{Link, Shared, burial, queries};
+use crate::hub::engine::Elsewhere;
+use crate::hub::{Hub, HubEventKind, Member, Scope};
+
+/// Topics in one round trip.
+const BATCH: usize = 512;
+
+/// The first and the longest pause between two attempts to reach Redis.
+const PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// Nodes come back within this time after an outage, each at a moment of its own.
+const JITTER: Duration = Duration::from_millis(500);
+
+/// Everything is compared with the hub this often, in case a change was missed.
+const REVIEW_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Time for the last words to the other nodes.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Users of this node: what the registry was told of them.
+type Told = Part;
+
+/// One topic that concerns this node.
+#[derive(Debug, Default)]
+struct Topic {
+    is_subscribed: bool,
+    /// Whether the replica has to be filled.
+    wants_whole: bool,
+    /// Whether the registry may have lost what it was told.
+    must_restore: bool,
+    told: Told,
+    /// The version of the topic at that time.
+    told_version: u64,
+    /// Sent, and not answered yet.
+    request: Option<Request>,
+    replica: Replica,
+}
+
+#[derive(Clone, Debug)]
+struct Request {
+    number: String,
+    target: Told,
+    came: Vec<Member>,
+    gone: Vec<UserId>,
+}
+
+/// The task's state.
+pub(super) struct Registry {
+    shared: Arc<Shared>,
+    connector: Connector,
+    node: Arc<str>,
+    /// What this process was called before it was declared dead.
+    former: HashSet<Arc<str>>,
+    topics: HashMap<TopicId, Topic>,
+    /// Partitions in which this node may write.
+    enrolled: HashSet<String>,
+    has_beaten: bool,
+    /// Until when others may still be coming back.
+    grace: Option<Instant>,
+    burials: JoinSet<String>,
+    under_burial: HashSet<String>,
+    requests: u64,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("node", &self.node)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A name for one life of one process.
+pub(super) fn new_node() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+/// Why a connection is not used any more.
+#[derive(Debug, thiserror::Error)]
+enum Away {
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+    #[error("messages of other nodes were missed, or the subscription was cut")]
+    Broken,
+}
+
+/// How a time with Redis ended.
+enum End {
+    Away(Away),
+    Stopped,
+}
+
+/// A request on its way, with what the call borrows.
+struct Call {
+    id: TopicId,
+    name: String,
+    partition: Partition,
+    mode: Mode,
+    known: Vec<Member>,
+    request: Request,
+    known_count: usize,
+    message: String,
+    wants_whole: bool,
+}
+
+impl Registry {
+    pub(super) fn new(shared: Arc<Shared>, connector: Connector) -> Self {
+        Self {
+            node: shared.node(),
+            shared,
+            connector,
+            former: HashSet::new(),
+            topics: HashMap::new(),
+            enrolled: HashSet::new(),
+            has_beaten: false,
+            grace: None,
+            burials: JoinSet::new(),
+            under_burial: HashSet::new(),
+            requests: 0,
+        }
+    }
+
+    pub(super) async fn run(mut self, hub: Arc<Hub>, stop: CancellationToken) {
+        loop {
+            let Some(mut connections) = Box::pin(self.connect(&stop)).await else {
+                break;
+            };
+            let _deliveries = connections.events.take().map(|events| {
+                let deliveries = deliver(Arc::clone(&self.shared), Arc::clone(&hub), events);
+                AbortOnDropHandle::new(tokio::spawn(deliveries))
+            });
+            self.shared.set_link(Some(Link {
+                commands: connections.commands.clone(),
+                publish_command: connections.publish_command(),
+            }));
+            let end = match self.serve(&hub, &mut connections, &stop).await {
+                Ok(()) => End::Stopped,
+                Err(away) => End::Away(away),
+            };
+            self.shared.set_link(None);
+            self.release();
+            match end {
+                End::Stopped => break,
+                End::Away(away) => tracing::warn!(
+                    error = %away,
+                    "Redis is out of reach; serving this node's clients without the others"
+                ),
+            }
+        }
+        self.release();
+    }
+
+    /// Tries until Redis is there; `None` when it is time to stop.
+    async fn connect(&mut self, stop: &CancellationToken) -> Option<Connections> {
+        let mut pause = PAUSE;
+        let shared = Arc::clone(&self.shared);
+        let timeout = shared.settings.answer_timeout();
+        loop {
+            let attempt = tokio::time::timeout(timeout * 4, self.connector.connect(timeout));
+            let outcome = tokio::select! {
+                () = stop.cancelled() => return None,
+                () = answer_alone(&shared) => return None,
+                outcome = attempt => outcome,
+            };
+            match outcome {
+                Ok(Ok(connections)) => {
+                    shared.counters.reconnects.fetch_add(1, Ordering::Relaxed);
+                    if self.has_beaten {
+                        wait(jitter(JITTER), stop, &shared).await?;
+                    }
+                    return Some(connections);
+                }
+                Ok(Err(error)) => tracing::debug!(%error, "Redis is still out of reach"),
+                Err(_) => tracing::debug!("Redis is still out of reach: no answer in time"),
+            }
+            if pause == PAUSE && !self.has_beaten {
+                tracing::warn!("Redis is not there yet; serving this node's clients alone");
+            }
+            wait(pause / 2 + jitter(pause / 2), stop, &shared).await?;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+
+    /// Works while Redis answers.
+    async fn serve(
+        &mut self,
+        hub: &Arc<Hub>,
+        connections: &mut Connections,
+        stop: &CancellationToken,
+    ) -> Result<(), Away> {
+        self.shared.is_suspect.store(false, Ordering::Relaxed);
+        let is_return = self.has_beaten;
+        for topic in self.topics.values_mut() {
+            topic.is_subscribed = false;
+        }
+        if is_return {
+            self.restore_all();
+        }
+        self.beat(hub, connections).await?;
+        self.review(hub);
+        if is_return {
+            tracing::info!(topics = self.topics.len(), "Redis is back");
+        } else {
+            tracing::info!(node = %self.node, "connected to the other nodes");
+        }
+        let mut beats = tokio::time::interval(self.shared.settings.beat_interval());
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        beats.tick().await;
+        let mut reviews = tokio::time::interval(REVIEW_INTERVAL);
+        reviews.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        reviews.tick().await;
+        let shared = Arc::clone(&self.shared);
+        loop {
+            if connections.is_broken.load(Ordering::Relaxed) {
+                return Err(Away::Broken);
+            }
+            let grace = self.grace;
+            tokio::select! {
+                // Time first: news must not keep a node from being alive.
+                biased;
+                () = stop.cancelled() => {
+                    self.say_farewell(hub, connections).await;
+                    return Ok(());
+                }
+                _ = beats.tick() => self.beat(hub, connections).await?,
+                () = end_of(grace) => self.end_grace(hub),
+                Some(finished) = self.burials.join_next() => self.buried(finished.ok()),
+                Some(pushed) = connections.control.recv() => self.take(hub, &pushed),
+                _ = reviews.tick() => self.review(hub),
+                () = shared.work.notified() => {
+                    if shared.is_suspect.swap(false, Ordering::Relaxed) {
+                        connections.probe().await?;
+                    }
+                }
+            }
+            // What is there already is looked at before the registry is asked.
+            while let Ok(pushed) = connections.control.try_recv() {
+                self.take(hub, &pushed);
+            }
+            self.sync(hub, connections).await?;
+        }
+    }
+
+    // Signs of life.
+
+    async fn beat(&mut self, hub: &Arc<Hub>, connections: &mut Connections) -> Result<(), Away> {
+        connections.probe().await?;
+        let shared = Arc::clone(&self.shared);
+        let settings = &shared.settings;
+        let nodes = shared.keys.nodes();
+        loop {
+            let beaten = script::beat(
+                &mut connections.commands,
+                &nodes,
+                &self.node,
+                millis(settings.patience()),
+                millis(settings.beat_interval() * 3),
+            )
+            .await?;
+            match beaten.state {
+                Standing::Dead => {
+                    self.begin_anew();
+                    continue;
+                }
+                Standing::New if self.has_beaten => {
+                    tracing::warn!("Redis has lost the registry; telling it again");
+                    self.restore_all();
+                    self.review(hub);
+                }
+                Standing::New | Standing::Known => {}
+            }
+            self.has_beaten = true;
+            shared.counters.nodes.store(beaten.nodes, Ordering::Relaxed);
+            for dead in beaten.dead {
+                self.bury(hub, connections, dead);
+            }
+            return Ok(());
+        }
+    }
+
+    /// The others have taken this node for dead and removed what it had, as it
+    /// was away for too long. It comes back as a new one.
+    fn begin_anew(&mut self) {
+        tracing::warn!(
+            node = %self.node,
+            "was away for so long that the other nodes took this one for dead; coming back as a new one"
+        );
+        self.former.insert(Arc::clone(&self.node));
+        self.node = new_node().into();
+        self.shared.set_node(&self.node);
+        self.enrolled.clear();
+        self.has_beaten = false;
+        let mut inbox = self.shared.inbox();
+        for (id, topic) in &mut self.topics {
+            topic.told = Told::default();
+            topic.request = None;
+            topic.must_restore = false;
+            topic.wants_whole = true;
+            inbox.changed.insert(id.clone());
+        }
+    }
+
+    fn bury(&mut self, hub: &Arc<Hub>, connections: &Connections, dead: String) {
+        if !self.under_burial.insert(dead.clone()) {
+            return;
+        }
+        tracing::warn!(node = dead, "a node gives no sign of life");
+        let burial = burial::bury(
+            Arc::clone(&self.shared),
+            Arc::clone(hub),
+            connections.commands.clone(),
+            connections.publish_command(),
+            dead.clone(),
+        );
+        let shared = Arc::clone(&self.shared);
+        self.burials.spawn(async move {
+            match burial.await {
+                Ok(()) => {
+                    shared.counters.buried.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) => tracing::warn!(%error, node = dead, "will try again to remove it"),
+            }
+            dead
+        });
+    }
+
+    fn buried(&mut self, dead: Option<String>) {
+        match dead {
+            Some(dead) => {
+                self.under_burial.remove(&dead);
+            }
+            None => self.under_burial.clear(),
+        }
+    }
+
+    // After an outage.
+
+    /// The registry may have lost something, and so may this node's replicas.
+    fn restore_all(&mut self) {
+        self.enrolled.clear();
+        for topic in self.topics.values_mut() {
+            topic.must_restore = true;
+            topic.wants_whole = true;
+        }
+        self.begin_grace();
+    }
+
+    fn begin_grace(&mut self) {
+        let time = self.shared.settings.beat_interval() * 2 + JITTER;
+        self.grace = Some(Instant::now() + time + jitter(JITTER));
+    }
+
+    fn is_in_grace(&self) -> bool {
+        self.grace.is_some()
+    }
+
+    /// All who are alive have come back by now: what the registry does not have
+    /// is gone.
+    fn end_grace(&mut self, hub: &Hub) {
+        self.grace = None;
+        for topic in self.topics.values_mut() {
+            topic.wants_whole = true;
+        }
+        self.review(hub);
+    }
+
+    /// Compares everything.
+    fn review(&mut self, hub: &Hub) {
+        let mut inbox = self.shared.inbox();
+        inbox.changed.extend(self.topics.keys().cloned());
+        for app in hub.apps() {
+            let id = &app.app().id;
+            let channels = app.channels_here();
+            inbox
+                .changed
+                .extend(channels.iter().map(|channel| TopicId::channel(id, channel)));
+            let users = app.users_here();
+            inbox
+                .changed
+                .extend(users.iter().map(|user| TopicId::user(id, user)));
+        }
+        drop(inbox);
+        self.shared.work.notify_one();
+    }
+
+    /// Lets go of everybody who waits for Redis.
+    fn release(&self) {
+        let mut inbox = self.shared.inbox();
+        inbox.attaching.clear();
+        inbox.settling.clear();
+        inbox.is_busy = false;
+    }
+
+    // What this node has.
+
+    async fn sync(&mut self, hub: &Arc<Hub>, connections: &mut Connections) -> Result<(), Away> {
+        let (changed, mut attaching, settling) = {
+            let mut inbox = self.shared.inbox();
+            let changed = std::mem::take(&mut inbox.changed);
+            let attaching = std::mem::take(&mut inbox.attaching);
+            inbox.is_busy = !changed.is_empty() || !attaching.is_empty();
+            (changed, attaching, std::mem::take(&mut inbox.settling))
+        };
+        let mut ids = changed;
+        ids.extend(attaching.keys().cloned());
+        let ids: Vec<TopicId> = ids.into_iter().collect();
+        for batch in ids.chunks(BATCH) {
+            self.sync_batch(hub, connections, batch, &mut attaching)
+                .await?;
+        }
+        self.shared.inbox().is_busy = false;
+        for settled in settling {
+            // Whoever asked may have gone.
+            let _ = settled.send(());
+        }
+        Ok(())
+    }
+
+    async fn sync_batch(
+        &mut self,
+        hub: &Arc<Hub>,
+        connections: &mut Connections,
+        ids: &[TopicId],
+        attaching: &mut HashMap<TopicId, Vec<oneshot::Sender<()>>>,
+    ) -> Result<(), Away> {
+        let mut todo: Vec<(TopicId, Told)> = Vec::new();
+        let (mut come, mut go) = (Vec::new(), Vec::new());
+        let mut appeared = Vec::new();
+        for id in ids {
+            let here = here(hub, id);
+            let is_wanted = here.is_some() || attaching.contains_key(id);
+            if !is_wanted && !self.topics.contains_key(id) {
+                continue;
+            }
+            let pubsub_topic = topic_of(&self.shared, id);
+            let topic = self.topics.entry(id.clone()).or_default();
+            if is_wanted && !topic.is_subscribed {
+                topic.wants_whole = true;
+                come.push(pubsub_topic.clone());
+                appeared.push(id.clone());
+            }
+            if !is_wanted && topic.is_subscribed {
+                topic.is_subscribed = false;
+                topic.wants_whole = false;
+                topic.replica = Replica::default();
+                go.push(pubsub_topic);
+            }
+            todo.push((id.clone(), here.unwrap_or_default()));
+        }
+        connections.unsubscribe(&go).await?;
+        connections.subscribe(&come).await?;
+        for id in appeared {
+            if let Some(topic) = self.topics.get_mut(&id) {
+                topic.is_subscribed = true;
+            }
+        }
+        self.call_registry(hub, connections, todo).await?;
+        for id in ids {
+            self.conclude(hub, id, attaching.remove(id));
+        }
+        Ok(())
+    }
+
+    /// Calls the registry for topics until all of them are told.
+    async fn call_registry(
+        &mut self,
+        hub: &Arc<Hub>,
+        connections: &mut Connections,
+        mut todo: Vec<(TopicId, Told)>,
+    ) -> Result<(), Away> {
+        while !todo.is_empty() {
+            let mut calls = Vec::new();
+            for (id, target) in &todo {
+                calls.extend(self.prepare(id, target));
+            }
+            if !self.enroll(hub, connections, &calls).await? {
+                continue;
+            }
+            let publish_command = connections.publish_command();
+            let answers = join_all(calls.iter().map(|call| {
+                call.sync(&self.node, publish_command)
+                    .call(connections.commands.clone())
+            }))
+            .await;
+            let mut again = HashSet::new();
+            let mut is_dead = false;
+            for (call, answer) in calls.iter().zip(answers) {
+                match answer? {
+                    Synced::Done {
+                        version,
+                        edges,
+                        whole,
+                    } => {
+                        let is_settled = self.told(hub, call, version, &edges, whole);
+                        if !is_settled {
+                            again.insert(call.id.clone());
+                        }
+                    }
+                    Synced::Lost => {
+                        if let Some(topic) = self.topics.get_mut(&call.id) {
+                            topic.must_restore = true;
+                        }
+                        if !self.is_in_grace() {
+                            tracing::warn!("Redis has lost a part of the registry");
+                            self.restore_all();
+                            self.review(hub);
+                        }
+                        again.insert(call.id.clone());
+                    }
+                    Synced::Dead => {
+                        is_dead = true;
+                        again.insert(call.id.clone());
+                    }
+                }
+            }
+            if is_dead {
+                // The next sign of life finds it out, too, and begins anew.
+                self.beat(hub, connections).await?;
+            }
+            todo.retain(|(id, _)| again.contains(id));
+        }
+        Ok(())
+    }
+
+    /// The call that a topic needs, if any.
+    fn prepare(&mut self, id: &TopicId, target: &Told) -> Option<Call> {
+        let number = self.requests;
+        let topic = self.topics.get_mut(id)?;
+        if topic.request.is_none() {
+            let came = members_without(target, &topic.told);
+            let gone = users_without(&topic.told, target);
+            let is_changed =
+                !came.is_empty() || !gone.is_empty() || target.count != topic.told.count;
+            let must_restore = topic.must_restore && topic.told.count > 0;
+            if !is_changed && !must_restore && !topic.wants_whole {
+                topic.must_restore = false;
+                return None;
+            }
+            self.requests += 1;
+            topic.request = Some(Request {
+                number: number.to_string(),
+                target: target.clone(),
+                came,
+                gone,
+            });
+        }
+        let request = topic.request.clone()?;
+        let mode = if topic.must_restore {
+            Mode::Restore
+        } else {
+            Mode::Change
+        };
+        let is_changed = !request.came.is_empty()
+            || !request.gone.is_empty()
+            || request.target.count != topic.told.count
+            || mode == Mode::Restore;
+        let name = id.name();
+        Some(Call {
+            partition: self.shared.keys.partition(&id.app, &name),
+            message: if is_changed {
+                delta(&self.node, &request, mode).encode()
+            } else {
+                String::new()
+            },
+            known: if mode == Mode::Restore {
+                members(&topic.told.members)
+            } else {
+                Vec::new()
+            },
+            known_count: topic.told.count,
+            wants_whole: topic.wants_whole,
+            id: id.clone(),
+            name,
+            mode,
+            request,
+        })
+    }
+
+    /// Announces where this node will write. Returns false when the registry has
+    /// another opinion of this node, so that the calls have to be made anew.
+    async fn enroll(
+        &mut self,
+        hub: &Arc<Hub>,
+        connections: &mut Connections,
+        calls: &[Call],
+    ) -> Result<bool, Away> {
+        let missing: HashSet<&String> = calls
+            .iter()
+            .map(|call| &call.partition.tag)
+            .filter(|tag| !self.enrolled.contains(*tag))
+            .collect();
+        if missing.is_empty() {
+            return Ok(true);
+        }
+        let missing: Vec<String> = missing.into_iter().cloned().collect();
+        let is_alive = script::enroll(
+            &mut connections.commands,
+            &self.shared.keys.nodes(),
+            &self.shared.keys.partitions_of(&self.node),
+            &self.node,
+            &missing,
+        )
+        .await?;
+        if is_alive {
+            self.enrolled.extend(missing);
+        } else {
+            self.beat(hub, connections).await?;
+        }
+        Ok(is_alive)
+    }
+
+    /// Takes over an answer. Returns whether the topic is as the hub has it.
+    fn told(
+        &mut self,
+        hub: &Arc<Hub>,
+        call: &Call,
+        version: u64,
+        edges: &[Edge],
+        whole: HashMap<String, Part>,
+    ) -> bool {
+        let is_in_grace = self.is_in_grace();
+        let Some(topic) = self.topics.get_mut(&call.id) else {
+            return true;
+        };
+        report_all(hub, call, &topic.told, edges);
+        topic.told = call.request.target.clone();
+        topic.told_version = version;
+        topic.request = None;
+        topic.must_restore = false;
+        // While others may not be back yet, what was known of them stays.
+        if call.wants_whole && topic.is_subscribed && !(is_in_grace && topic.replica.is_filled()) {
+            let mut others = whole;
+            others.retain(|node, _| **node != *self.node && !self.former.contains(node.as_str()));
+            topic.wants_whole = false;
+            self.shared.counters.resyncs.fetch_add(1, Ordering::Relaxed);
+            let elsewhere = topic.replica.fill(version, others);
+            tell(hub, &call.id, &elsewhere);
+        } else if is_in_grace {
+            // The end of the grace asks again.
+            topic.wants_whole = false;
+        }
+        // What has changed since the request was made needs another one.
+        let here = here(hub, &call.id).unwrap_or_default();
+        is_same(&here, &topic.told) || {
+            self.shared.inbox().changed.insert(call.id.clone());
+            self.shared.work.notify_one();
+            true
+        }
+    }
+
+    /// Lets those go on who wait for a topic, and forgets one that is over.
+    fn conclude(&mut self, hub: &Hub, id: &TopicId, waiting: Option<Vec<oneshot::Sender<()>>>) {
+        let Some(topic) = self.topics.get(id) else {
+            return;
+        };
+        if let Some(waiting) = waiting {
+            // The hub may have made a new record since the replica was filled.
+            tell(hub, id, &topic.replica.whole());
+            for attached in waiting {
+                let _ = attached.send(());
+            }
+            return;
+        }
+        let is_over = !topic.is_subscribed && topic.request.is_none() && topic.told.count == 0;
+        if is_over {
+            self.topics.remove(id);
+            if let (Subject::User(user), Some(app)) = (&id.subject, hub.find(&id.app)) {
+                app.forget_user(user);
+            }
+        }
+    }
+
+    /// Takes away what this node has, so that the others need not wait.
+    async fn say_farewell(&mut self, hub: &Arc<Hub>, connections: &mut Connections) {
+        let shared = Arc::clone(&self.shared);
+        let farewell = async {
+            self.review(hub);
+            self.sync(hub, connections).await?;
+            self.sync(hub, connections).await?;
+            let is_clean = self.topics.values().all(|topic| topic.told.count == 0);
+            script::leave(
+                &mut connections.commands,
+                &shared.keys.nodes(),
+                &self.node,
+                is_clean,
+            )
+            .await?;
+            Ok::<(), Away>(())
+        };
+        match tokio::time::timeout(FAREWELL, farewell).await {
+            Ok(Ok(())) => tracing::debug!("said good-bye to the other nodes"),
+            Ok(Err(error)) => tracing::warn!(%error, "left without a good-bye"),
+            Err(_) => tracing::warn!("left without a good-bye: Redis is too slow"),
+        }
+    }
+
+    // What the others have.
+
+    fn take(&mut self, hub: &Arc<Hub>, pushed: &Pushed) {
+        let Some((id, message)) = self.read(hub, pushed) else {
+            return;
+        };
+        match message {
+            Message::Delta {
+                version,
+                is_first,
+                delta,
+            } => self.take_delta(hub, &id, version, is_first, &delta),
+            Message::Terminate => {
+                if let (Subject::User(user), Some(app)) = (&id.subject, hub.find(&id.app)) {
+                    app.terminate(user);
+                }
+            }
+            // Has a queue of its own.
+            Message::Event(_) => {}
+        }
+    }
+
+    /// The topic and the meaning of a message; `None` when this node has no use
+    /// for it.
+    fn read<'a>(&self, hub: &Hub, pushed: &'a Pushed) -> Option<(TopicId, Message<'a>)> {
+        let topic = std::str::from_utf8(&pushed.topic).ok()?;
+        let (app, name) = self.shared.keys.parse_topic(topic)?;
+        let app = hub.find(&AppId::new(app))?;
+        let id = topic_id(&app.app().id, name, &app.app().limits)?;
+        let message = Message::parse(&pushed.payload)?;
+        Some((id, message))
+    }
+
+    fn take_delta(
+        &mut self,
+        hub: &Arc<Hub>,
+        id: &TopicId,
+        version: u64,
+        is_first: bool,
+        delta: &Delta,
+    ) {
+        let is_own = *delta.node == *self.node || self.former.contains(delta.node.as_str());
+        if delta.is_restored && !is_own {
+            self.begin_grace();
+        }
+        let is_in_grace = self.is_in_grace();
+        let Some(topic) = self.topics.get_mut(id) else {
+            return;
+        };
+        let is_news = version > topic.told_version;
+        if is_first && is_news && !is_own && topic.told.count > 0 {
+            // It cannot be the first, since this node is there.
+            topic.must_restore = true;
+            self.shared.inbox().changed.insert(id.clone());
+            self.shared.work.notify_one();
+            self.begin_grace();
+            return;
+        }
+        let applied = topic
+            .replica
+            .apply(version, is_first, delta, is_own, is_in_grace);
+        match applied {
+            Applied::Changed(elsewhere) => tell(hub, id, &elsewhere),
+            Applied::Nothing => {}
+            Applied::Gap => {
+                topic.wants_whole = true;
+                self.shared.inbox().changed.insert(id.clone());
+                self.shared.work.notify_one();
+            }
+        }
+    }
+}
+
+impl Call {
+    fn sync<'a>(&'a self, node: &'a str, publish_command: &'a str) -> Sync<'a> {
+        Sync {
+            partition: &self.partition,
+            node,
+            name: &self.name,
+            publish_command,
+            request: &self.request.number,
+            mode: self.mode,
+            count: self.request.target.count,
+            known_count: self.known_count,
+            known: &self.known,
+            came: &self.request.came,
+            gone: &self.request.gone,
+            message: &self.message,
+            wants_whole: self.wants_whole,
+        }
+    }
+}
+
+/// The pub/sub topic of a topic.
+fn topic_of(shared: &Shared, id: &TopicId) -> String {
+    let name = id.name();
+    shared.keys.partition(&id.app, &name).topic(&name)
+}
+
+/// Hands events of other nodes to the hub.
+async fn deliver(shared: Arc<Shared>, hub: Arc<Hub>, mut events: mpsc::Receiver<Pushed>) {
+    while let Some(pushed) = events.recv().await {
+        let counter = match deliver_one(&shared, &hub, &pushed) {
+            Some(true) => &shared.counters.received,
+            Some(false) => &shared.counters.received_lost,
+            None => continue,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Returns whether there was room; `None` when the event is not for this node.
+fn deliver_one(shared: &Shared, hub: &Hub, pushed: &Pushed) -> Option<bool> {
+    let topic = std::str::from_utf8(&pushed.topic).ok()?;
+    let (app, name) = shared.keys.parse_topic(topic)?;
+    let Some(Message::Event(event)) = Message::parse(&pushed.payload) else {
+        return None;
+    };
+    if *event.node == *shared.node() {
+        return None;
+    }
+    let app = hub.find(&AppId::new(app))?;
+    let channel = ChannelName::parse(name.strip_prefix('c')?, &app.app().limits).ok()?;
+    let cached = queries::kept_for(event.payload, event.keep_seconds);
+    let frame = Frame::from_text(event.payload);
+    Some(app.deliver_from_elsewhere(&channel, frame, event.except, cached))
+}
+
+/// What this node has of a topic; `None` when it needs no news of it.
+fn here(hub: &Hub, id: &TopicId) -> Option<Told> {
+    let app = hub.find(&id.app)?;
+    match &id.subject {
+        Subject::Channel(channel) => {
+            let roll = app.roll(channel)?;
+            let members = roll.members.into_iter();
+            Some(Told {
+                count: roll.subscriptions,
+                members: members
+                    .map(|member| (member.user_id, member.user_info))
+                    .collect(),
+            })
+        }
+        Subject::User(user) => Some(Told {
+            count: app.user_roll(user)?,
+            members: BTreeMap::new(),
+        }),
+    }
+}
+
+/// Tells the hub what others have.
+fn tell(hub: &Hub, id: &TopicId, elsewhere: &Elsewhere) {
+    let Some(app) = hub.find(&id.app) else {
+        return;
+    };
+    match &id.subject {
+        Subject::Channel(channel) => app.elsewhere(channel, elsewhere),
+        Subject::User(user) => app.user_elsewhere(user, elsewhere.subscriptions > 0),
+    }
+}
+
+/// Reports what a call of this node meant, edges or not.
+fn report_all(hub: &Hub, call: &Call, before: &Told, edges: &[Edge]) {
+    report(hub, &call.id.app, &call.name, edges);
+    // What was known before an outage has been reported before it.
+    if call.mode == Mode::Restore {
+        return;
+    }
+    let mut only_here = Vec::new();
+    let now = &call.request.target;
+    if before.count == 0 && now.count > 0 {
+        only_here.push(Edge::Occupied);
+    }
+    let came = call.request.came.iter();
+    only_here.extend(came.map(|member| Edge::Added(member.user_id.clone())));
+    let gone = call.request.gone.iter();
+    only_here.extend(gone.map(|user_id| Edge::Removed(user_id.clone())));
+    if before.count > 0 && now.count == 0 {
+        only_here.push(Edge::Vacated);
+    }
+    only_here.retain(|change| !edges.contains(change));
+    for change in only_here {
+        if let Some(kind) = event(&call.name, &change) {
+            hub.report(&call.id.app, Scope::Node, kind);
+        }
+    }
+}
+
+/// Reports firsts and lasts of the deployment.
+pub(super) fn report(hub: &Hub, app: &AppId, name: &str, edges: &[Edge]) {
+    for edge in edges {
+        if let Some(kind) = event(name, edge) {
+            tracing::debug!(app.id = %app, topic = name, ?edge, "first or last of the deployment");
+            hub.report(app, Scope::Cluster, kind);
+        }
+    }
+}
+
+fn event(name: &str, edge: &Edge) -> Option<HubEventKind> {
+    // Names in the registry come from nodes that have checked them.
+    let limits = Limits {
+        channel_name_length: MAX_CHANNEL_NAME_LENGTH,
+        ..Limits::default()
+    };
+    match topic_id(&AppId::new(""), name, &limits)?.subject {
+        Subject::Channel(channel) if channel.kind() == ChannelKind::ServerToUser => None,
+        Subject::Channel(channel) => Some(match edge {
+            Edge::Occupied => HubEventKind::Occupied { channel },
+            Edge::Vacated => HubEventKind::Vacated { channel },
+            Edge::Added(user_id) => HubEventKind::MemberAdded {
+                channel,
+                user_id: user_id.clone(),
+            },
+            Edge::Removed(user_id) => HubEventKind::MemberRemoved {
+                channel,
+                user_id: user_id.clone(),
+            },
+        }),
+        Subject::User(user_id) => match edge {
+            Edge::Occupied => Some(HubEventKind::UserOnline { user_id }),
+            Edge::Vacated => Some(HubEventKind::UserOffline { user_id }),
+            Edge::Added(_) | Edge::Removed(_) => None,
+        },
+    }
+}
+
+fn topic_id(app: &AppId, name: &str, limits: &Limits) -> Option<TopicId> {
+    if let Some(channel) = name.strip_prefix('c') {
+        let channel = ChannelName::parse(channel, limits).ok()?;
+        return Some(TopicId::channel(app, &channel));
+    }
+    let user = name.strip_prefix('u')?;
+    Some(TopicId::user(app, &UserId::new(user)))
+}
+
+fn delta(node: &str, request: &Request, mode: Mode) -> Delta {
+    let texts = |members: &[Member]| {
+        members
+            .iter()
+            .map(|member| (member.user_id.to_string(), member.user_info.clone()))
+            .collect()
+    };
+    let is_restored = mode == Mode::Restore;
+    Delta {
+        node: node.to_owned(),
+        count: request.target.count,
+        is_whole: is_restored,
+        is_restored,
+        came: if is_restored {
+            texts(&members(&request.target.members))
+        } else {
+            texts(&request.came)
+        },
+        gone: if is_restored {
+            Vec::new()
+        } else {
+            request.gone.iter().map(UserId::to_string).collect()
+        },
+    }
+}
+
+fn members(list: &BTreeMap<UserId, UserInfo>) -> Vec<Member> {
+    list.iter()
+        .map(|(user_id, user_info)| Member {
+            user_id: user_id.clone(),
+            user_info: user_info.clone(),
+        })
+        .collect()
+}
+
+fn members_without(list: &Told, other: &Told) -> Vec<Member> {
+    let new = list
+        .members
+        .iter()
+        .filter(|(user_id, _)| !other.members.contains_key(*user_id));
+    new.map(|(user_id, user_info)| Member {
+        user_id: user_id.clone(),
+        user_info: user_info.clone(),
+    })
+    .collect()
+}
+
+fn users_without(list: &Told, other: &Told) -> Vec<UserId> {
+    let old = list.members.keys();
+    old.filter(|user_id| !other.members.contains_key(*user_id))
+        .cloned()
+        .collect()
+}
+
+fn is_same(one: &Told, other: &Told) -> bool {
+    one.count == other.count && one.members.keys().eq(other.members.keys())
+}
+
+/// Answers those who wait for Redis while it is not there: they go on alone.
+async fn answer_alone(shared: &Shared) {
+    loop {
+        {
+            let mut inbox = shared.inbox();
+            inbox.attaching.clear();
+            inbox.settling.clear();
+            // Everything is compared when Redis is back.
+            inbox.changed.clear();
+        }
+        shared.work.notified().await;
+    }
+}
+
+/// Waits while Redis is away; `None` when it is time to stop.
+async fn wait(time: Duration, stop: &CancellationToken, shared: &Shared) -> Option<()> {
+    tokio::select! {
+        () = stop.cancelled() => None,
+        () = answer_alone(shared) => None,
+        () = tokio::time::sleep(time) => Some(()),
+    }
+}
+
+/// Ends when the grace does; never when there is none.
+async fn end_of(grace: Option<Instant>) {
+    match grace {
+        Some(end) => tokio::time::sleep_until(end).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn jitter(most: Duration) -> Duration {
+    most.mul_f64(rand::random::<f64>())
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
