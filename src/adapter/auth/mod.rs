@@ -1,0 +1,3 @@
+//! Who may subscribe to what, for front ends whose people have JWTs.
+
+pub mod room;
