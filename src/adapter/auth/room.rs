@@ -116,7 +116,8 @@ mod tests {
             assert_eq!(format!("private-{}", encode(text("room"))), channel);
             assert_eq!(of_channel(channel).as_deref(), Ok(text("decoded")));
         }
-        let cyrillic = "private-city;=0J_QtdGC0YDQvtC_0LDQstC70L7QstGB0Lot0JrQsNC80YfQsNGC0YHQutC40Lk";
+        let cyrillic =
+            "private-city;=0J_QtdGC0YDQvtC_0LDQstC70L7QstGB0Lot0JrQsNC80YfQsNGC0YHQutC40Lk";
         assert_eq!(
             of_channel(cyrillic).as_deref(),
             Ok("city:Петропавловск-Камчатский")
