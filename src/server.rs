@@ -14,11 +14,12 @@ use listenfd::ListenFd;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::adapter::auth::AuthEndpoint;
 use crate::api::{Api, Health, Ops, SignedPath, TestLog, statistics};
 use crate::apps::{AppStore, ConfigFileApps};
 use crate::config::{
-    AppConfig, Config, ConfigError, ConnectionConfig, EngineConfig, RedisDeployment, TlsConfig,
-    WebhooksConfig,
+    AppConfig, AuthConfig, Config, ConfigError, ConnectionConfig, EngineConfig, RedisDeployment,
+    TlsConfig, WebhooksConfig,
 };
 use crate::engine::{Deployment, MemoryEngine, RedisEngine, RedisSettings, RedisTask};
 use crate::http::{Answer, Handler, Peer, text_answer};
@@ -208,6 +209,10 @@ impl Server {
                 tasks.clone(),
             ))
         });
+        let auth = auth_config(config).and_then(|auth| {
+            let app = config.app_id(auth.app.as_deref())?;
+            Some(AuthEndpoint::new(&auth, app, Arc::clone(&apps)))
+        });
         let listener_address = listener.address()?;
         let soketi_port = config
             .server
@@ -227,6 +232,7 @@ impl Server {
                 test_log,
                 health: Health::new(Arc::clone(&hub)),
                 sockets,
+                auth,
                 http_fallback,
                 path_prefix: config.server.path_prefix.clone(),
             }),
@@ -407,6 +413,12 @@ pub fn certificates(config: &Config) -> Result<Option<Certificates>, ConfigError
         })
 }
 
+/// How people with JWTs are authorised, if they are.
+#[must_use]
+pub fn auth_config(config: &Config) -> Option<AuthConfig> {
+    config.auth.enabled.then(|| config.auth.clone())
+}
+
 fn webhook_settings(config: &WebhooksConfig) -> WebhookSettings {
     WebhookSettings {
         deny_private_targets: config.deny_private_targets,
@@ -567,6 +579,8 @@ struct ClientPort {
     test_log: Option<Arc<TestLog>>,
     health: Health,
     sockets: Arc<WebSockets>,
+    /// Absent: apps have endpoints of their own for it.
+    auth: Option<AuthEndpoint>,
     http_fallback: Option<Arc<HttpFallback>>,
     path_prefix: String,
 }
@@ -609,6 +623,10 @@ impl Handler for ClientPort {
         let path = request.uri().path();
         if Api::owns(path) {
             return self.api.handle(request, peer).await;
+        }
+        // Before the fallback, whose paths begin alike.
+        if let Some(auth) = self.auth.as_ref().filter(|_| AuthEndpoint::owns(path)) {
+            return auth.handle(request, peer).await;
         }
         if let Some(fallback) = &self.http_fallback
             && fallback.owns(path)

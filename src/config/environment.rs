@@ -259,6 +259,42 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
     ("FANFARE_LOG_LEVEL", "log.level", Form::Text),
     ("FANFARE_LOG_FORMAT", "log.format", Form::Text),
     ("FANFARE_RAW_WS_KEY", "raw_ws.key", Form::Text),
+    ("FANFARE_AUTH_ENABLED", "auth.enabled", Form::Flag),
+    ("FANFARE_AUTH_APP", "auth.app", Form::Text),
+    ("FANFARE_AUTH_JWT_SECRET", "auth.jwt_secret", Form::Text),
+    ("FANFARE_AUTH_ALGORITHMS", "auth.algorithms", Form::List),
+    ("FANFARE_AUTH_JWKS_URL", "auth.jwks_url", Form::Text),
+    ("FANFARE_AUTH_ISSUER", "auth.issuer", Form::Text),
+    ("FANFARE_AUTH_AUDIENCE", "auth.audience", Form::Text),
+    ("FANFARE_AUTH_LEEWAY", "auth.leeway", Form::Number),
+    ("FANFARE_AUTH_COOKIES", "auth.cookies", Form::List),
+    (
+        "FANFARE_AUTH_USER_ID_CLAIMS",
+        "auth.user_id_claims",
+        Form::List,
+    ),
+    ("FANFARE_AUTH_ROLE_CLAIM", "auth.role_claim", Form::Text),
+    ("FANFARE_AUTH_INFO_CLAIMS", "auth.info_claims", Form::List),
+    (
+        "FANFARE_AUTH_ALLOWED_ORIGINS",
+        "auth.allowed_origins",
+        Form::List,
+    ),
+    (
+        "FANFARE_AUTH_REQUESTS_PER_MINUTE",
+        "auth.requests_per_minute",
+        Form::Number,
+    ),
+    (
+        "FANFARE_AUTH_BACK_END_TIMEOUT",
+        "auth.back_end_timeout",
+        Form::Number,
+    ),
+    (
+        "FANFARE_AUTH_BACK_END_CACHE",
+        "auth.back_end_cache",
+        Form::Number,
+    ),
     ("FANFARE_STORE_URL", "store.url", Form::Text),
     ("FANFARE_STORE_MASTER_KEY", "store.master_key", Form::Text),
     (
@@ -321,6 +357,8 @@ const fn foreign(name: &'static str, key: &'static str, form: Form) -> ForeignNa
 
 /// All foreign names. Where two set the same key, the later one wins.
 pub const FOREIGN_NAMES: &[ForeignName] = &[
+    foreign("CORS_ORIGIN", "auth.allowed_origins", Form::List),
+    foreign("JWT_SECRET", "auth.jwt_secret", Form::Text),
     foreign("REVERB_APP_ID", "app.id", Form::Text),
     foreign("REVERB_APP_KEY", "app.key", Form::Text),
     foreign("REVERB_APP_SECRET", "app.secret", Form::Text),

@@ -6,6 +6,7 @@
 //! value and what is expected. Secrets are masked wherever they are shown.
 
 mod app;
+mod auth;
 mod connection;
 mod engine;
 mod environment;
@@ -25,11 +26,13 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use fanfare_protocol::AppId;
 use figment::Figment;
 use figment::providers::Serialized;
 use serde::{Deserialize, Serialize};
 
 pub use self::app::{AppConfig, KeyConfig, MAX_RATE, Plan, Secret};
+pub use self::auth::{AllowConfig, AuthConfig, JwtAlgorithm, RuleConfig, RuleKind};
 pub use self::connection::ConnectionConfig;
 pub use self::engine::{EngineConfig, RedisAddress, RedisDeployment, RedisUrl};
 use self::environment::Environment;
@@ -63,6 +66,8 @@ pub struct Config {
     pub raw_ws: RawWsConfig,
     /// How webhooks are sent, and where they may go.
     pub webhooks: WebhooksConfig,
+    /// Who may subscribe to what, for people with JWTs.
+    pub auth: AuthConfig,
     /// The database of apps.
     pub store: StoreConfig,
     /// The tenants.
@@ -174,6 +179,10 @@ impl Config {
         self.http_fallback.check()?;
         self.log.check()?;
         self.store.check()?;
+        self.auth.check(false)?;
+        if self.auth.enabled {
+            self.check_app("auth.app", self.auth.app.as_deref())?;
+        }
         let mut ids = HashSet::new();
         let mut keys = HashSet::new();
         for (index, app) in self.apps.iter().enumerate() {
@@ -201,6 +210,34 @@ impl Config {
         }
         self.raw_ws.check(&keys)?;
         self.check_host(self.server.host)
+    }
+
+    /// The app that a part of the server belongs to: the one that it names, else
+    /// the first. Only a database can have one that is not known here.
+    #[must_use]
+    pub fn app_id(&self, named: Option<&str>) -> Option<AppId> {
+        named
+            .or_else(|| self.apps.first().map(|app| app.id.as_str()))
+            .map(AppId::new)
+    }
+
+    fn check_app(&self, key: &str, named: Option<&str>) -> Result<(), ConfigError> {
+        let Some(id) = self.app_id(named) else {
+            return Err(ConfigError::missing(
+                key.to_owned(),
+                "the id of an app, since none is in the configuration",
+            ));
+        };
+        let is_known = self.apps.iter().any(|app| app.id == id.as_str());
+        if is_known || self.store.url.is_some() {
+            return Ok(());
+        }
+        Err(ConfigError::bad_value(
+            key,
+            id.as_str(),
+            "the id of an app",
+            None,
+        ))
     }
 
     /// Whether the apps may be served on `host`: not with credentials that

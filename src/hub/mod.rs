@@ -9,10 +9,12 @@
 mod app;
 mod channel;
 mod connection;
+mod consumed;
 mod drain;
 mod elsewhere;
 pub mod engine;
 mod events;
+mod holds;
 mod lane;
 mod node;
 mod presence;
@@ -21,7 +23,7 @@ mod session;
 mod users;
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use fanfare_protocol::{AppId, Close, UserId};
@@ -32,9 +34,11 @@ pub use self::app::{AppHub, Counters, Place};
 #[cfg(test)]
 pub(crate) use self::connection::recorder;
 pub use self::connection::{Connection, Outbox};
+pub use self::consumed::ConsumedEvents;
 use self::engine::Engine;
 use self::events::HubEvents;
 pub use self::events::{HubEvent, HubEventKind, Scope};
+pub use self::holds::{Departure, Holds};
 pub use self::node::Node;
 pub use self::presence::Member;
 pub use self::publisher::{ChannelFull, Origin, Publish, Publisher};
@@ -69,6 +73,9 @@ pub struct HubCore {
     /// Whether there are other nodes that every publication has to go to.
     is_clustered: bool,
     events: HubEvents,
+    /// Client events that adapters have for themselves; unset: none, and nobody
+    /// looks.
+    consumed: OnceLock<Vec<ConsumedEvents>>,
     node: Arc<Node>,
     /// Fan-outs that go on after their publisher was answered.
     tasks: TaskTracker,
@@ -108,6 +115,7 @@ impl Hub {
             is_clustered: engine.is_clustered(),
             engine,
             events: HubEvents::new(),
+            consumed: OnceLock::new(),
             node: Arc::new(Node::new(max_connections)),
             tasks,
             timeouts: TimeoutsMs {
@@ -135,6 +143,16 @@ impl Hub {
             .entry(app.id.clone())
             .or_insert_with(|| Arc::new(AppHub::new(Arc::clone(app), Arc::clone(&self.core))));
         Arc::clone(entry)
+    }
+
+    /// Has client events only reported, not relayed. To be called once, before the
+    /// first client comes.
+    pub fn consume(&self, events: Vec<ConsumedEvents>) {
+        if !events.is_empty() {
+            // A second call would be a mistake in the wiring; the first one counts.
+            let is_first = self.core.consumed.set(events).is_ok();
+            debug_assert!(is_first);
+        }
     }
 
     /// Reports a first or a last that an engine has found out.

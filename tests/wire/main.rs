@@ -6,6 +6,7 @@ mod support;
 
 mod api;
 mod api_authentication;
+mod auth;
 mod cache;
 mod channels;
 mod client_events;

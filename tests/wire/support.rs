@@ -268,13 +268,23 @@ impl HttpClient {
     }
 
     pub(crate) async fn send(&mut self, method: &str, target: &str, body: &str) -> Answer {
-        let request = Request::builder()
-            .method(method)
-            .uri(target)
-            .header("Host", "127.0.0.1")
-            .header("Content-Type", "application/json")
-            .body(Full::from(body.to_owned()))
-            .unwrap();
+        let json = [("Host", "127.0.0.1"), ("Content-Type", "application/json")];
+        self.send_with(method, target, &json, body).await
+    }
+
+    /// With exactly these headers, beside the length.
+    pub(crate) async fn send_with(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::from(body.to_owned())).unwrap();
         let response = soon("an answer", self.sender.send_request(request))
             .await
             .unwrap();
