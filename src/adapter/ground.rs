@@ -97,6 +97,12 @@ impl Ground {
         }
     }
 
+    /// Whose ground it is.
+    #[must_use]
+    pub fn app_id(&self) -> &AppId {
+        &self.app_id
+    }
+
     /// The app as it is at the moment.
     ///
     /// # Errors

@@ -7,5 +7,6 @@
 pub mod auth;
 pub mod client;
 pub mod ground;
+pub mod rooms;
 pub mod supervisor;
 pub mod trust;

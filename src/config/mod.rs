@@ -5,6 +5,7 @@
 //! starts; an unknown key or a bad value is an error that names the key, the
 //! value and what is expected. Secrets are masked wherever they are shown.
 
+mod adapters;
 mod app;
 mod auth;
 mod connection;
@@ -31,6 +32,7 @@ use figment::Figment;
 use figment::providers::Serialized;
 use serde::{Deserialize, Serialize};
 
+pub use self::adapters::{AdaptersConfig, OnlineScope, RoomsConfig};
 pub use self::app::{AppConfig, KeyConfig, MAX_RATE, Plan, Secret};
 pub use self::auth::{AllowConfig, AuthConfig, JwtAlgorithm, RuleConfig, RuleKind};
 pub use self::connection::ConnectionConfig;
@@ -68,6 +70,8 @@ pub struct Config {
     pub webhooks: WebhooksConfig,
     /// Who may subscribe to what, for people with JWTs.
     pub auth: AuthConfig,
+    /// Foreign systems that this server takes the place of.
+    pub adapters: AdaptersConfig,
     /// The database of apps.
     pub store: StoreConfig,
     /// The tenants.
@@ -115,9 +119,9 @@ impl Config {
 
     /// As [`Self::load`], with the content of the file given.
     fn from_table(table: toml::Table, sources: &Sources) -> Result<Loaded, ConfigError> {
-        let mut figment = Figment::from(Serialized::globals(table));
         let mut origins: HashMap<String, String> = HashMap::new();
-        let mut environment = Environment::read(&sources.variables)?;
+        let mut environment = Environment::read(&sources.variables, has_rooms(&table))?;
+        let mut figment = Figment::from(Serialized::globals(table));
         for setting in environment.settings.drain(..) {
             origins.insert(setting.key.to_owned(), setting.variable);
             figment = figment.merge((setting.key, setting.value));
@@ -155,6 +159,7 @@ impl Config {
         } else {
             environment.app_is_ignored();
         }
+        config.share_origins();
         let mut checked = config.check();
         if sources.needs_certificates {
             checked = checked.and_then(|()| config.server.check_files());
@@ -179,7 +184,12 @@ impl Config {
         self.http_fallback.check()?;
         self.log.check()?;
         self.store.check()?;
-        self.auth.check(false)?;
+        self.adapters.check()?;
+        let rooms = &self.adapters.rooms;
+        if rooms.enabled {
+            self.check_app("adapters.rooms.app", rooms.app.as_deref())?;
+        }
+        self.auth.check(rooms.enabled)?;
         if self.auth.enabled {
             self.check_app("auth.app", self.auth.app.as_deref())?;
         }
@@ -221,6 +231,24 @@ impl Config {
             .map(AppId::new)
     }
 
+    /// The call centre's pages are named once, for its HTTP paths and its
+    /// WebSockets.
+    fn share_origins(&mut self) {
+        let rooms = &self.adapters.rooms;
+        let origins = self.auth.allowed_origins.clone();
+        if !rooms.enabled || origins.iter().any(|origin| origin == "*") {
+            return;
+        }
+        let id = self.app_id(rooms.app.as_deref());
+        let app = self
+            .apps
+            .iter_mut()
+            .find(|app| id.as_ref().is_some_and(|id| app.id == id.as_str()));
+        if let Some(app) = app.filter(|app| app.allowed_origins.is_empty()) {
+            app.allowed_origins = origins;
+        }
+    }
+
     fn check_app(&self, key: &str, named: Option<&str>) -> Result<(), ConfigError> {
         let Some(id) = self.app_id(named) else {
             return Err(ConfigError::missing(
@@ -260,6 +288,14 @@ impl Config {
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string_pretty(self)
     }
+}
+
+/// Whether the file turns the call centre on.
+fn has_rooms(table: &toml::Table) -> bool {
+    table
+        .get("adapters")
+        .and_then(|adapters| adapters.get("rooms")?.get("enabled")?.as_bool())
+        .unwrap_or_default()
 }
 
 /// `server.metrics_port` is `--metrics-port`.

@@ -52,6 +52,12 @@ fn with_every_key() -> Config {
         old_master_keys: vec!["key".into()],
         soketi_table: Some("apps".to_owned()),
     };
+    config.adapters.rooms = RoomsConfig {
+        app: Some("id".to_owned()),
+        webhook_token: Some("token".into()),
+        port: Some(5009),
+        ..RoomsConfig::default()
+    };
     config.auth = AuthConfig {
         app: Some("id".to_owned()),
         jwt_secret: Some("secret".into()),
@@ -215,6 +221,7 @@ fn every_foreign_name_is_documented() {
                 Form::Senders => "`members`, `all` or `none`",
                 Form::Path => "path",
                 Form::PusherUrl => "http://KEY:SECRET@HOST/apps/ID`; sets key and secret too",
+                Form::RedisPart => unreachable!("not among these names"),
                 Form::Debug => "`true`: `debug`",
             };
             let form = form.trim_matches('`').to_owned();

@@ -26,6 +26,7 @@ mod presence;
 mod private;
 mod raw_ws;
 mod redis;
+mod rooms;
 mod store;
 mod subscription_count;
 mod tls;

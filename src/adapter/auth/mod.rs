@@ -32,7 +32,7 @@ pub use self::endpoint::AuthEndpoint;
 use self::rules::Rules;
 pub use self::rules::{Decision, Outcome, Question};
 use self::token::Tokens;
-pub use self::token::{Person, TokenError};
+pub use self::token::{Person, TokenError, bearer};
 use crate::config::AuthConfig;
 
 /// Says who somebody is, and what they may subscribe to.

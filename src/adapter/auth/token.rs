@@ -195,17 +195,23 @@ fn refusal(kind: &ErrorKind) -> TokenError {
     }
 }
 
-/// The token of a request: of `Authorization`, else of the first cookie of `cookies`
-/// that has one. A query is never looked at: it ends up in logs.
-pub(super) fn of_request(headers: &HeaderMap, cookies: &[String]) -> Result<String, TokenError> {
-    // Another scheme may be there for a proxy on the way.
-    let bearer = headers
+/// The token of `Authorization: Bearer`. Another scheme may be there as well, for a
+/// proxy on the way.
+#[must_use]
+pub fn bearer(headers: &HeaderMap) -> Option<String> {
+    headers
         .get_all(header::AUTHORIZATION)
         .iter()
         .filter_map(|line| line.to_str().ok()?.split_once(' '))
-        .find(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    if let Some((_, token)) = bearer {
-        return Ok(token.trim().to_owned());
+        .find(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim().to_owned())
+}
+
+/// The token of a request: of `Authorization`, else of the first cookie of `cookies`
+/// that has one. A query is never looked at: it ends up in logs.
+pub(super) fn of_request(headers: &HeaderMap, cookies: &[String]) -> Result<String, TokenError> {
+    if let Some(token) = bearer(headers) {
+        return Ok(token);
     }
     let sent: Vec<(&str, &str)> = headers
         .get_all(header::COOKIE)
