@@ -192,12 +192,22 @@ fn what_is_wrong_is_named_with_key_value_and_expectation() {
         (
             "[sever]\n",
             &[],
-            "unknown key sever (set by FILE); expected one of: server, connection, engine, http_fallback, log, raw_ws, webhooks, store, apps",
+            "unknown key sever (set by FILE); expected one of: server, connection, engine, http_fallback, log, raw_ws, webhooks, auth, adapters, store, apps",
         ),
         (
             "[server]\nport = 70000",
             &[],
             "server.port = 70000 (set by FILE) is not valid: expected a whole number from 0 to 65535",
+        ),
+        (
+            "[http_fallback]\nhostname = \"node-1:6001\"",
+            &[],
+            "http_fallback.hostname = \"node-1:6001\" (set by FILE) is not valid: expected a host name such as",
+        ),
+        (
+            "[http_fallback]\nhostname = \"a\\\"}b\"",
+            &[],
+            "http_fallback.hostname = ",
         ),
         (
             "[server]\nport = \"x\"",

@@ -9,10 +9,12 @@
 mod app;
 mod channel;
 mod connection;
+mod consumed;
 mod drain;
 mod elsewhere;
 pub mod engine;
 mod events;
+mod holds;
 mod lane;
 mod node;
 mod presence;
@@ -21,7 +23,7 @@ mod session;
 mod users;
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use fanfare_protocol::{AppId, Close, UserId};
@@ -32,9 +34,11 @@ pub use self::app::{AppHub, Counters, Place};
 #[cfg(test)]
 pub(crate) use self::connection::recorder;
 pub use self::connection::{Connection, Outbox};
+pub use self::consumed::ConsumedEvents;
 use self::engine::Engine;
 use self::events::HubEvents;
 pub use self::events::{HubEvent, HubEventKind, Scope};
+pub use self::holds::{Departure, Holds};
 pub use self::node::Node;
 pub use self::presence::Member;
 pub use self::publisher::{ChannelFull, Origin, Publish, Publisher};
@@ -69,6 +73,9 @@ pub struct HubCore {
     /// Whether there are other nodes that every publication has to go to.
     is_clustered: bool,
     events: HubEvents,
+    /// Client events that adapters have for themselves; unset: none, and nobody
+    /// looks.
+    consumed: OnceLock<Vec<ConsumedEvents>>,
     node: Arc<Node>,
     /// Fan-outs that go on after their publisher was answered.
     tasks: TaskTracker,
@@ -108,6 +115,7 @@ impl Hub {
             is_clustered: engine.is_clustered(),
             engine,
             events: HubEvents::new(),
+            consumed: OnceLock::new(),
             node: Arc::new(Node::new(max_connections)),
             tasks,
             timeouts: TimeoutsMs {
@@ -135,6 +143,16 @@ impl Hub {
             .entry(app.id.clone())
             .or_insert_with(|| Arc::new(AppHub::new(Arc::clone(app), Arc::clone(&self.core))));
         Arc::clone(entry)
+    }
+
+    /// Has client events only reported, not relayed. To be called once, before the
+    /// first client comes.
+    pub fn consume(&self, events: Vec<ConsumedEvents>) {
+        if !events.is_empty() {
+            // A second call would be a mistake in the wiring; the first one counts.
+            let is_first = self.core.consumed.set(events).is_ok();
+            debug_assert!(is_first);
+        }
     }
 
     /// Reports a first or a last that an engine has found out.
@@ -253,6 +271,10 @@ mod tests {
     use crate::engine::MemoryEngine;
 
     fn hub() -> Hub {
+        hub_for(1_000)
+    }
+
+    fn hub_for(connections: usize) -> Hub {
         let timeouts = Timeouts {
             ping_after: Duration::from_secs(45),
             pong_wait: Duration::from_secs(30),
@@ -262,7 +284,7 @@ mod tests {
         Hub::new(
             Arc::new(MemoryEngine::new()),
             timeouts,
-            1_000,
+            connections,
             TaskTracker::new(),
         )
     }
@@ -361,14 +383,12 @@ mod tests {
         assert_eq!(reported, 1);
     }
 
-    /// More subscribers than the publisher writes to itself, so that a task of
-    /// its own goes on with the first event while the others arrive.
-    #[tokio::test]
-    async fn every_subscriber_gets_every_event_once_and_in_order() {
-        let hub = hub();
+    /// Sends 20 events to `subscribers`, and looks at what each has received.
+    async fn all_events_reach(subscribers: u64) {
+        let hub = hub_for(5_000);
         let app = Arc::new(App::new("1", "key", "secret"));
         let mut clients = Vec::new();
-        for number in 0..100 {
+        for number in 0..subscribers {
             clients.push(subscriber(&hub, &app, number).await);
         }
         let channel = fanfare_protocol::ChannelName::parse("news", &app.limits).unwrap();
@@ -384,7 +404,9 @@ mod tests {
                     origin: Origin::Api,
                 })
                 .unwrap();
+            tokio::task::yield_now().await;
         }
+        let (late, latecomer) = subscriber(&hub, &app, subscribers).await;
         hub.core.tasks.close();
         hub.core.tasks.wait().await;
 
@@ -399,6 +421,26 @@ mod tests {
                 assert!(text.contains(&format!(r#""data":"{number}""#)), "{text}");
             }
         }
+        let received = latecomer.outbox().received();
+        assert!(
+            !received.iter().any(|text| text.contains("tick")),
+            "{received:?}"
+        );
+        drop(late);
+    }
+
+    /// More subscribers than the publisher writes to itself, so that a task of
+    /// its own goes on with the first event while the others arrive.
+    #[tokio::test]
+    async fn every_subscriber_gets_every_event_once_and_in_order() {
+        all_events_reach(100).await;
+    }
+
+    /// So many that several threads write the same event, and the next one and the
+    /// subscriber who comes last must wait for all of them.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn several_threads_share_a_large_channel_and_keep_its_order() {
+        all_events_reach(4_000).await;
     }
 
     #[tokio::test]

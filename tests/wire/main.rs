@@ -6,6 +6,7 @@ mod support;
 
 mod api;
 mod api_authentication;
+mod auth;
 mod cache;
 mod channels;
 mod client_events;
@@ -25,6 +26,7 @@ mod presence;
 mod private;
 mod raw_ws;
 mod redis;
+mod rooms;
 mod store;
 mod subscription_count;
 mod tls;
