@@ -12,13 +12,14 @@ use crate::redis::Redis;
 use crate::support::{ID, KEY, SECRET, TestServer, soon};
 use crate::webhooks::Receiver;
 
-/// Seconds that webhooks hold departures back.
-pub(crate) const HOLD_BACK: f64 = 0.3;
+/// Seconds that webhooks hold departures back, where a test does not care.
+const HOLD_BACK: f64 = 0.3;
 
 /// A Redis, a back end, and as many nodes as a test starts.
 pub(crate) struct Deployment {
     pub(crate) redis: Redis,
     pub(crate) back_end: Receiver,
+    hold_back: f64,
     directory: TempDir,
 }
 
@@ -30,7 +31,13 @@ pub(crate) struct Node {
 
 impl Deployment {
     pub(crate) async fn start() -> Self {
+        Self::holding(HOLD_BACK).await
+    }
+
+    /// Whose webhooks hold departures back for so many seconds.
+    pub(crate) async fn holding(hold_back: f64) -> Self {
         Self {
+            hold_back,
             redis: Redis::start().await,
             back_end: Receiver::start().await,
             directory: tempfile::tempdir().unwrap(),
@@ -46,6 +53,7 @@ impl Deployment {
     pub(crate) async fn node_on(&self, port: u16) -> Node {
         let url = self.redis.url();
         let hook = self.back_end.url();
+        let hold_back = self.hold_back;
         let config = format!(
             r#"
             [server]
@@ -58,7 +66,7 @@ impl Deployment {
             node_timeout = 3
 
             [webhooks]
-            hold_back = {HOLD_BACK}
+            hold_back = {hold_back}
             batch_window = 0.01
 
             [[apps]]

@@ -162,6 +162,64 @@ async fn a_frozen_node_is_removed_and_heals_when_it_wakes_up() {
     drop(crowd);
 }
 
+#[tokio::test]
+async fn who_moves_to_another_node_in_time_was_never_gone() {
+    let mut deployment = Deployment::holding(600.0).await;
+    let (one, two) = (deployment.node().await, deployment.node().await);
+    let mut told = Vec::new();
+
+    for node in [&one, &two, &two, &one] {
+        let moving = member(node, "moves").await;
+        drop(moving);
+        for node in [&one, &two] {
+            node.until(USERS, users(&[])).await;
+        }
+    }
+
+    let _marker = two.subscriber("marker").await;
+    told.extend(deployment.told_until("marker").await);
+    assert_eq!(
+        told,
+        [format!("occupied {ROOM}"), format!("added {ROOM} moves")]
+    );
+}
+
+/// Whether it dies or says good-bye, a departure that it held back is told by
+/// another node; and nobody is told of one who came back to another node.
+#[tokio::test]
+async fn a_departure_is_told_when_its_node_is_no_more() {
+    for signal in ["KILL", "TERM"] {
+        let mut deployment = Deployment::holding(2.0).await;
+        let (mut going, stays) = (deployment.node().await, deployment.node().await);
+        let leaves = member(&going, "leaves").await;
+        let moves = member(&going, "moves").await;
+        let lonely = going.subscriber("lonely").await;
+        deployment.told(4).await;
+
+        drop((leaves, moves, lonely));
+        stays.until(USERS, users(&[])).await;
+        stays
+            .until("/channels/lonely", json!({"occupied": false}))
+            .await;
+        going.signal(signal).await;
+        going.ended().await;
+        let _moved = member(&stays, "moves").await;
+
+        let mut told = deployment.told(2).await;
+        let _marker = stays.subscriber("marker").await;
+        told.extend(deployment.told_until("marker").await);
+        told.sort();
+        assert_eq!(
+            told,
+            [
+                format!("removed {ROOM} leaves"),
+                "vacated lonely".to_owned()
+            ],
+            "{signal}"
+        );
+    }
+}
+
 /// A node whose Redis is at `url`, in this process.
 async fn node(url: &str) -> TestServer {
     let server = TestServer::with(|config| {
