@@ -679,11 +679,12 @@ impl Handler for ClientPort {
             return self.api.handle(request, peer).await;
         }
         if let Some(rooms) = self.rooms.as_ref().filter(|_| Rooms::owns(path)) {
-            return rooms.handle(request, peer).await;
+            // Boxed, as the next one: most connections need no room for them.
+            return Box::pin(rooms.handle(request, peer)).await;
         }
         // Before the fallback, whose paths begin alike.
         if let Some(auth) = self.auth.as_ref().filter(|_| AuthEndpoint::owns(path)) {
-            return auth.handle(request, peer).await;
+            return Box::pin(auth.handle(request, peer)).await;
         }
         if let Some(fallback) = &self.http_fallback
             && fallback.owns(path)
