@@ -6,6 +6,7 @@ mod support;
 
 mod api;
 mod api_authentication;
+mod auth;
 mod backing;
 mod cache;
 mod channels;
@@ -29,6 +30,7 @@ mod private;
 mod proxy;
 mod raw_ws;
 mod redis;
+mod rooms;
 mod store;
 mod subscription_count;
 mod tls;
