@@ -1393,6 +1393,49 @@ async fn no_secret_no_start() {
     assert!(text(&checked.stdout).contains("jwt_secret = \"..\""));
 }
 
+/// The names are so common that they belong to somebody else otherwise.
+#[tokio::test]
+async fn names_of_the_old_call_centre_count_where_it_is_served() {
+    let names = [
+        ("PORT", "5009"),
+        ("WEBHOOK_TOKEN", "precious-token"),
+        ("JWT_SECRET", "precious-secret"),
+        ("CORS_ORIGIN", "http://localhost:3000,https://desk.example"),
+        ("REDIS_HOST", "redis"),
+        ("REDIS_PORT", "6380"),
+        ("REDIS_PASSWORD", "precious@word"),
+    ];
+    let without = output(fanfare(&["check-config"]).envs(names)).await;
+    let file = ConfigFile::new("[adapters.rooms]\nenabled = true\n");
+    let with_file = output(fanfare(&["check-config", "--config", file.path()]).envs(names)).await;
+    let mut check = fanfare(&["check-config"]);
+    check
+        .envs(names)
+        .env("FANFARE_ADAPTERS_ROOMS_ENABLED", "true");
+    let with_variable = output(&mut check).await;
+
+    let config: toml::Table = text(&without.stdout).parse().unwrap();
+    assert!(config["adapters"]["rooms"].get("port").is_none());
+    assert!(config["engine"].get("url").is_none());
+    for checked in [with_file, with_variable] {
+        let printed = text(&checked.stdout);
+        assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));
+        let config: toml::Table = printed.parse().unwrap();
+        let rooms = &config["adapters"]["rooms"];
+        assert_eq!(rooms["port"].as_integer(), Some(5009));
+        assert_eq!(rooms["webhook_token"].as_str(), Some(".."));
+        let url = config["engine"]["url"].as_str().unwrap();
+        assert!(url.ends_with("@redis:6380"), "{url}");
+        let origins = &config["apps"][0]["allowed_origins"];
+        assert_eq!(origins.as_array().unwrap().len(), 2);
+        assert!(
+            printed.contains("#   REDIS_HOST sets engine.url\n"),
+            "{printed}"
+        );
+        assert!(!printed.contains("precious"), "{printed}");
+    }
+}
+
 #[tokio::test]
 async fn auth_check_explains_a_decision_rule_by_rule() {
     let file = ConfigFile::new(RULES);

@@ -239,6 +239,7 @@ mod tests {
         HubEvent {
             app: AppId::new("1"),
             scope,
+            is_return: false,
             kind,
         }
     }

@@ -35,10 +35,11 @@ pub use self::app::{AppHub, Counters, Place};
 pub(crate) use self::connection::recorder;
 pub use self::connection::{Connection, Outbox};
 pub use self::consumed::ConsumedEvents;
+pub use self::engine::Departure;
 use self::engine::Engine;
 use self::events::HubEvents;
 pub use self::events::{HubEvent, HubEventKind, Scope};
-pub use self::holds::{Departure, Holds};
+pub use self::holds::Holds;
 pub use self::node::Node;
 pub use self::presence::Member;
 pub use self::publisher::{ChannelFull, Origin, Publish, Publisher};
@@ -156,8 +157,8 @@ impl Hub {
     }
 
     /// Reports a first or a last that an engine has found out.
-    pub fn report(&self, app: &AppId, scope: Scope, kind: HubEventKind) {
-        self.core.events.emit_scoped(app, scope, || kind);
+    pub fn report(&self, event: HubEvent) {
+        self.core.events.send(event);
     }
 
     /// The part of the hub that belongs to an app, if it was used since the start.
@@ -471,5 +472,57 @@ mod tests {
         for (number, text) in ticks.iter().enumerate() {
             assert!(text.contains(&format!(r#""data":"{number}""#)), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_consumed_client_event_is_reported_and_relayed_to_nobody() {
+        let hub = hub();
+        let mut app = App::new("1", "key", "secret");
+        app.client_events = true;
+        let app = Arc::new(app);
+        hub.consume(vec![ConsumedEvents {
+            app: app.id.clone(),
+            channel_prefix: "private-display".to_owned(),
+            event: "client-filters".to_owned(),
+        }]);
+        let (mut sender, connection) = subscriber(&hub, &app, 1).await;
+        let (mut reader, other) = subscriber(&hub, &app, 2).await;
+        for channel in ["private-display-1", "private-else"] {
+            for (session, socket_id) in [
+                (&mut sender, connection.socket_id),
+                (&mut reader, other.socket_id),
+            ] {
+                let secret = &app.keys[0].secret;
+                let signature =
+                    fanfare_protocol::auth::sign_channel(secret, socket_id, channel, None);
+                let subscribe = format!(
+                    r#"{{"event":"pusher:subscribe","data":{{"auth":"key:{signature}","channel":"{channel}"}}}}"#
+                );
+                session.handle(&subscribe).await.unwrap();
+            }
+        }
+        let mut events = hub.events();
+
+        for (channel, event) in [
+            ("private-display-1", "client-filters"),
+            ("private-display-1", "client-other"),
+            ("private-else", "client-filters"),
+        ] {
+            let message = format!(r#"{{"event":"{event}","channel":"{channel}","data":"x"}}"#);
+            sender.handle(&message).await.unwrap();
+        }
+
+        let relayed: Vec<_> = other.outbox().received();
+        let relayed: Vec<_> = relayed
+            .iter()
+            .filter(|text| text.contains("client-"))
+            .collect();
+        assert_eq!(relayed.len(), 2, "{relayed:?}");
+        assert!(relayed[0].contains("client-other") && relayed[1].contains("private-else"));
+        let mut reported = 0;
+        while let Ok(event) = events.try_recv() {
+            reported += u32::from(matches!(event.kind, HubEventKind::ClientEvent { .. }));
+        }
+        assert_eq!(reported, 3);
     }
 }

@@ -18,6 +18,10 @@ const MAX_ROOMS: usize = 100;
 /// What `severity` of a notification may be; the first when it has none.
 const SEVERITIES: [&str; 4] = ["info", "warning", "error", "success"];
 
+/// Bytes of an order's id, of its master and of its status that are remembered; what
+/// is longer is none of these.
+const MAX_REMEMBERED: usize = 256;
+
 /// Segments of rooms that stand for nobody: what JavaScript makes of a value that is
 /// not there.
 const NOBODY: [&str; 3] = ["", "undefined", "null"];
@@ -222,7 +226,9 @@ impl<'a> Body<'a> {
                     audience.add("order", order_id.clone(), limits)?;
                 }
                 let state = OrderState::of(&object);
-                order = order_id.map(|id| Order { id, state });
+                order = order_id
+                    .filter(|id| id.len() <= MAX_REMEMBERED)
+                    .map(|id| Order { id, state });
             }
             _ => {
                 let order_id = id(&object, "orderId")?.or(id(&object, "id")?);
@@ -407,6 +413,7 @@ impl OrderState {
                 .get(member)
                 .filter(|value| !value.is_null())
                 .map(Value::to_string)
+                .filter(|text| text.len() <= MAX_REMEMBERED)
         };
         Self {
             master: text("masterId"),

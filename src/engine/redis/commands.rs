@@ -95,7 +95,8 @@ impl RedisCommands {
 
     async fn connect(&self) -> RedisResult<Connection> {
         let mut connector = Connector::new(&self.settings)?;
-        Ok(connector.connect(TIMEOUT).await?.commands)
+        // Boxed: it is rarely made, and large.
+        Ok(Box::pin(connector.connect(TIMEOUT)).await?.commands)
     }
 }
 
