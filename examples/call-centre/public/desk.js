@@ -9,6 +9,8 @@ const find = (selector) => document.querySelector(selector);
 const lists = { calls: new Map(), orders: new Map() };
 let city = '';
 let offlineSince;
+// What is heard while the state is on its way, which may be older.
+let held;
 
 const { url } = await (await fetch('settings')).json();
 const { token, user } = await signIn();
@@ -16,15 +18,20 @@ find('#me').textContent = user.name;
 
 const socket = io(url, { auth: { token } });
 
-socket.on('connect', async () => {
+socket.on('connect', () => {
   offlineSince = undefined;
   showState('online', 'Online');
-  socket.emit('join-room', { room: 'operators' });
+  held ??= [];
   enter(city);
-  // What happened while this desk was away comes from the back end.
-  const { calls, orders } = await (await fetch('state')).json();
-  calls.reverse().forEach((call) => put('calls', call));
-  orders.reverse().forEach((order) => put('orders', order));
+  // Asked for when nothing can be missed any more.
+  socket.emit('join-room', { room: 'operators' }, ({ success, message }) => {
+    if (success) {
+      load();
+    } else {
+      held = undefined;
+      tell(message, 'error');
+    }
+  });
 });
 socket.on('disconnect', () => {
   offlineSince = new Date();
@@ -39,10 +46,10 @@ socket.on('connect_error', ({ message }) => {
   }
 });
 for (const event of ['call:new', 'call:updated', 'call:ended']) {
-  socket.on(event, (call) => put('calls', call));
+  socket.on(event, (call) => hear('calls', call));
 }
 for (const event of ['order:new', 'order:updated']) {
-  socket.on(event, (order) => put('orders', order));
+  socket.on(event, (order) => hear('orders', order));
 }
 socket.on('notification', ({ message, severity }) => tell(message, severity));
 socket.on('user:online', ({ userId, name }) => {
@@ -96,6 +103,27 @@ async function signIn() {
     return signIn();
   }
   return session;
+}
+
+/** What happened while this desk was away comes from the back end. */
+async function load() {
+  try {
+    const { calls, orders } = await (await fetch('state', { signal: AbortSignal.timeout(10_000) })).json();
+    calls.reverse().forEach((call) => put('calls', call));
+    orders.reverse().forEach((order) => put('orders', order));
+  } catch {
+    tell('The back end does not answer: older calls and orders are missing.', 'error');
+  }
+  held?.splice(0).forEach(([kind, changes]) => put(kind, changes));
+  held = undefined;
+}
+
+function hear(kind, changes) {
+  if (held) {
+    held.push([kind, changes]);
+  } else {
+    put(kind, changes);
+  }
 }
 
 function enter(chosen) {
@@ -176,5 +204,5 @@ function duration(seconds) {
 }
 
 function clock(time) {
-  return time ? new Date(time).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit' }) : '';
+  return time ? new Date(time).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' }) : '';
 }
