@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { tokenOf } from './support/back_end.mjs';
 import { startSite } from './support/site.mjs';
 
 const ANN = { sub: '7', role: 'operator' };
@@ -131,6 +132,21 @@ test('an endpoint that answers nonsense lets nobody in', async (t) => {
     const answer = await ann.socket.emitWithAck('join-room', { room: 'online' });
     assert.equal(answer.success, false, evil);
     assert.equal(ann.socket.connected, true);
+    ann.socket.disconnect();
+  }
+});
+
+test('a sign-in that is nonsense, or signed with another secret, is refused and told', async (t) => {
+  const { open } = await startSite(t);
+  const forged = { auth: `app-key:${'0'.repeat(64)}`, user_data: '{"id":"7"}' };
+  const answers = ['null', '{"auth":"a"}', '{"auth":"a","user_data":"7"}', '{"auth":"a","user_data":"{\\"id\\":[]}"}', forged];
+
+  for (const evilUser of answers) {
+    const ann = open();
+    await ann.next('connect');
+    const answer = await ann.socket.emitWithAck('authenticate', { token: tokenOf({ ...ANN, evilUser }) });
+    assert.equal(answer.success, false, JSON.stringify(evilUser));
+    await ann.next('connect_error');
     ann.socket.disconnect();
   }
 });

@@ -74,6 +74,9 @@ function decide(sdk, request, { socket_id: socketId, channel_name: channel, disp
   }
   const { sub, role, name } = claims;
   if (request.url === '/pusher/user-auth') {
+    if (claims.evilUser !== undefined) {
+      return [200, claims.evilUser];
+    }
     return [200, sdk.authenticateUser(socketId, { id: sub, role, name })];
   }
   if (claims.evil !== undefined) {
