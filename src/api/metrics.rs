@@ -124,7 +124,7 @@ fn engine_figures(health: &EngineHealth, registry: &Registry) -> prometheus::Res
 type Read = fn(&AppHub) -> u64;
 
 /// Name, meaning and source of what is counted per app.
-const COUNTERS: [(&str, &str, Read); 6] = [
+const COUNTERS: [(&str, &str, Read); 8] = [
     (
         "fanfare_connections_opened_total",
         "Clients that connected.",
@@ -149,6 +149,16 @@ const COUNTERS: [(&str, &str, Read); 6] = [
         "fanfare_api_events_total",
         "Events that the HTTP API accepted, each channel counted.",
         |app| app.counters.api_events.load(Ordering::Relaxed),
+    ),
+    (
+        "fanfare_api_requests_total",
+        "Requests of back ends that could be believed, refused ones among them.",
+        |app| app.counters.api_requests.load(Ordering::Relaxed),
+    ),
+    (
+        "fanfare_rate_refusals_total",
+        "Messages and API requests that came faster than a limit allows.",
+        |app| app.counters.rate_refusals.load(Ordering::Relaxed),
     ),
     (
         "fanfare_client_events_total",

@@ -17,6 +17,7 @@ mod test_log;
 mod users;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,7 +33,7 @@ pub use self::test_log::TestLog;
 use crate::apps::AppStore;
 use crate::http::{Answer, Peer, json_answer};
 use crate::hub::Hub;
-use crate::limits::{NodeLimits, Wish};
+use crate::limits::{Allowance, NodeLimits, Wish};
 
 /// Bytes of a body, except that of a batch.
 const MAX_BODY: usize = 256 << 10;
@@ -99,7 +100,7 @@ impl Api {
             return ApiError::TooManyFailures.into_answer();
         }
         match self.try_handle(request).await {
-            Ok(body) => json_answer(body),
+            Ok(reply) => reply.into_answer(),
             Err(error) => {
                 let status = error.status().as_u16();
                 self.hub.node().api_refusals.count(status);
@@ -111,7 +112,7 @@ impl Api {
         }
     }
 
-    async fn try_handle(&self, request: Request<Incoming>) -> Result<String, ApiError> {
+    async fn try_handle(&self, request: Request<Incoming>) -> Result<Reply, ApiError> {
         let (head, body) = request.into_parts();
         let (app_id, route) = route(head.uri.path()).ok_or(ApiError::PathNotFound)?;
         let expected = route.method();
@@ -140,12 +141,11 @@ impl Api {
         };
         let body = read_body(body, limit).await?;
         request.check(&body)?;
-        let answer = self.run(route, &request, &body).await?;
-        Ok(if request.app.soketi_answers {
-            with_ok(&answer)
-        } else {
-            answer
-        })
+        let mut reply = self.run(route, &request, &body).await?;
+        if request.app.soketi_answers {
+            reply.body = with_ok(&reply.body);
+        }
+        Ok(reply)
     }
 
     async fn run(
@@ -153,20 +153,46 @@ impl Api {
         route: Route<'_>,
         request: &Authenticated<'_>,
         body: &[u8],
-    ) -> Result<String, ApiError> {
+    ) -> Result<Reply, ApiError> {
+        let hub = self.hub.app(&request.app);
+        hub.counters.api_requests.fetch_add(1, Ordering::Relaxed);
+        let mut allowance = None;
         if route.method() == Method::GET {
-            self.limits
-                .meters
-                .take(&self.hub.app(&request.app), Wish::Read)?;
+            allowance = self.limits.meters.take(&hub, Wish::Read)?;
         }
-        match route {
-            Route::Events => self.trigger(request, body).await,
-            Route::BatchEvents => self.trigger_batch(request, body).await,
+        let body = match route {
+            Route::Events => return self.trigger(request, body).await,
+            Route::BatchEvents => return self.trigger_batch(request, body).await,
             Route::Channels => self.channels(request).await,
             Route::Channel(channel) => self.channel(request, channel).await,
             Route::Users(channel) => self.users(request, channel).await,
             Route::Terminate(user) => self.terminate(request, user),
+        };
+        Ok(Reply {
+            body: body?,
+            allowance,
+        })
+    }
+}
+
+/// What is answered to a request that was granted.
+#[derive(Debug)]
+struct Reply {
+    /// JSON.
+    body: String,
+    /// What the app may go on with, where it has a rate.
+    allowance: Option<Allowance>,
+}
+
+impl Reply {
+    fn into_answer(self) -> Answer {
+        let mut answer = json_answer(self.body);
+        if let Some(Allowance { limit, remaining }) = self.allowance {
+            let headers = answer.headers_mut();
+            headers.insert("x-ratelimit-limit", limit.into());
+            headers.insert("x-ratelimit-remaining", remaining.into());
         }
+        answer
     }
 }
 

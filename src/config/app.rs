@@ -324,6 +324,14 @@ impl AppConfig {
                 per_second(limits.backend_events_per_second),
             ),
             ("reads_per_second", per_second(limits.reads_per_second)),
+            (
+                "app_client_events_per_second",
+                per_second(limits.app_client_events_per_second),
+            ),
+            (
+                "messages_per_second",
+                per_second(limits.messages_per_second),
+            ),
         ] {
             if value.is_some_and(|value| !(1..=MAX_RATE as usize).contains(&value)) {
                 return Err(bad(

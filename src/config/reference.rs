@@ -58,6 +58,8 @@ fn with_every_key() -> Config {
     app.limits.messages_per_day = Some(1);
     app.limits.backend_events_per_second = Some(1);
     app.limits.reads_per_second = Some(1);
+    app.limits.app_client_events_per_second = Some(1);
+    app.limits.messages_per_second = Some(1);
     let mut webhook = WebhookConfig::new("https://example.com/", &[]);
     webhook.channel_prefix = Some(String::new());
     webhook.channel_suffix = Some(String::new());

@@ -8,12 +8,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use fanfare_protocol::error::ClientError;
 use fanfare_protocol::{AppId, ChannelName, Close, Frame, SocketId, UserId};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use tokio::sync::oneshot;
 
@@ -48,10 +50,21 @@ pub struct AppHub {
     pub(super) channels: [Mutex<ChannelShard>; SHARDS],
     connections: [Mutex<HashMap<SocketId, Arc<Connection>>>; SHARDS],
     pub(super) users: Users,
+    /// Client events of all connections together, where the app limits them.
+    client_events: ArcSwapOption<ClientEventRate>,
+    /// `limits.messages_per_second` of the app, 0 for none: looked at for every
+    /// message, so it is not behind a pointer.
+    messages_per_second: AtomicU32,
     /// Connections that count towards the app's limit.
     counted: AtomicUsize,
     /// What happened since the start, for metrics.
     pub counters: Counters,
+}
+
+#[derive(Debug)]
+struct ClientEventRate {
+    per_second: NonZeroU32,
+    bucket: DefaultDirectRateLimiter,
 }
 
 #[derive(Debug, Default)]
@@ -77,10 +90,15 @@ pub struct Counters {
     /// Requests to publish that the HTTP API accepted; twice if they asked for
     /// information too.
     pub api_calls: AtomicU64,
+    /// Requests of the app's back end that could be believed, refused ones
+    /// among them.
+    pub api_requests: AtomicU64,
     /// Events that the HTTP API accepted, each channel counted.
     pub api_events: AtomicU64,
     /// Client events that were accepted.
     pub client_events: AtomicU64,
+    /// Messages and API requests that came faster than a limit allows.
+    pub rate_refusals: AtomicU64,
 }
 
 impl Counters {
@@ -105,17 +123,47 @@ pub(super) enum Audience {
 
 impl AppHub {
     pub(super) fn new(app: Arc<App>, core: Arc<HubCore>) -> Self {
-        Self {
+        let hub = Self {
             id: app.id.clone(),
-            app: ArcSwap::new(app),
+            app: ArcSwap::new(Arc::clone(&app)),
             core,
             hasher: RandomState::new(),
             channels: std::array::from_fn(|_| Mutex::default()),
             connections: std::array::from_fn(|_| Mutex::default()),
             users: Users::default(),
+            client_events: ArcSwapOption::empty(),
+            messages_per_second: AtomicU32::new(0),
             counted: AtomicUsize::new(0),
             counters: Counters::default(),
+        };
+        hub.take_over_rates(&app);
+        hub
+    }
+
+    /// Rates that are what they were keep what is left in their buckets.
+    fn take_over_rates(&self, app: &App) {
+        let messages = app.limits.messages_per_second.unwrap_or(0);
+        self.messages_per_second.store(messages, Ordering::Relaxed);
+        let wanted = app.limits.app_client_events_per_second;
+        let wanted = wanted.and_then(NonZeroU32::new);
+        let present = self.client_events.load();
+        if present.as_ref().map(|rate| rate.per_second) != wanted {
+            self.client_events.store(wanted.map(|per_second| {
+                let bucket = RateLimiter::direct(Quota::per_second(per_second));
+                Arc::new(ClientEventRate { per_second, bucket })
+            }));
         }
+    }
+
+    /// Messages that one connection may send in a second, where there is a limit.
+    pub(super) fn messages_per_second(&self) -> Option<NonZeroU32> {
+        NonZeroU32::new(self.messages_per_second.load(Ordering::Relaxed))
+    }
+
+    /// Whether the app may have one more client event now.
+    pub(super) fn takes_client_event(&self) -> bool {
+        let rate = self.client_events.load();
+        rate.as_ref().is_none_or(|rate| rate.bucket.check().is_ok())
     }
 
     /// The app's id.
@@ -135,6 +183,7 @@ impl AppHub {
     pub(super) fn update(&self, app: Arc<App>) {
         debug_assert_eq!(app.id, self.id);
         let is_enabled = app.enabled;
+        self.take_over_rates(&app);
         self.app.store(app);
         if !is_enabled {
             self.close_all(&Close::AppDisabled);

@@ -231,7 +231,8 @@ mod tests {
 
     fn peer(number: u64) -> Arc<Connection> {
         let socket_id = format!("1.{number}").parse().unwrap();
-        Arc::new(Connection::new(socket_id, Recorder::default(), 0))
+        let address = std::net::Ipv4Addr::LOCALHOST.into();
+        Arc::new(Connection::new(socket_id, address, Recorder::default(), 0))
     }
 
     #[test]

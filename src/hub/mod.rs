@@ -274,7 +274,10 @@ mod tests {
     ) -> (Session, Arc<Connection<Recorder>>) {
         let place = hub.app(app).admit().unwrap();
         let socket_id = format!("1.{number}").parse().unwrap();
-        let client = ClientInfo { client: "js" };
+        let client = ClientInfo {
+            client: "js",
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+        };
         let (mut session, connection) =
             Session::open(place, socket_id, Recorder::default(), 120, client);
         session

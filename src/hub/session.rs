@@ -6,6 +6,7 @@
 //! changes what its client is subscribed to and signed in as, so it needs no lock.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -37,6 +38,8 @@ const INVALID_MESSAGES_WINDOW_MS: u64 = 60_000;
 pub struct ClientInfo<'a> {
     /// The `client` of the URL, such as `js` or `pusher-dotnet-client`.
     pub client: &'a str,
+    /// Where it comes from.
+    pub address: IpAddr,
 }
 
 /// A client from its first to its last message.
@@ -50,6 +53,10 @@ pub struct Session {
     user: Option<Box<SessionUser>>,
     /// Made by the first client event.
     client_events: Option<Box<DefaultDirectRateLimiter>>,
+    /// Made by the first message, where the app limits them.
+    messages: Option<Box<DefaultDirectRateLimiter>>,
+    /// Whether the message of before brought a wrong key or signature.
+    has_failed: bool,
     invalid_messages: u32,
     first_invalid_ms: u64,
     /// Whether this client looks for `pusher_internal:subscription_error`.
@@ -73,7 +80,12 @@ impl Session {
         client: ClientInfo<'_>,
     ) -> (Self, Arc<Connection<O>>) {
         let app = Arc::clone(&place.app);
-        let connection = Arc::new(Connection::new(socket_id, outbox, app.core().now_ms()));
+        let connection = Arc::new(Connection::new(
+            socket_id,
+            client.address,
+            outbox,
+            app.core().now_ms(),
+        ));
         let established = ServerMessage::ConnectionEstablished {
             socket_id,
             activity_timeout,
@@ -87,6 +99,8 @@ impl Session {
             subscriptions: HashMap::new(),
             user: None,
             client_events: None,
+            messages: None,
+            has_failed: false,
             invalid_messages: 0,
             first_invalid_ms: 0,
             wants_internal_errors: client.client == "pusher-dotnet-client",
@@ -120,6 +134,7 @@ impl Session {
                 Ok(())
             }
             Ok(ClientMessage::Pong) => Ok(()),
+            _ if !self.may_send() => Err(ClientError::MessageRate),
             Ok(ClientMessage::ClientEvent(event)) => self.client_event(&event),
             Ok(ClientMessage::Subscribe(wish)) => Box::pin(self.subscribe(wish)).await,
             Ok(ClientMessage::Unsubscribe { channel }) => {
@@ -132,10 +147,42 @@ impl Session {
             return Ok(());
         };
         self.push(&ServerMessage::Error(&error));
+        self.note(&error);
         if error == ClientError::InvalidJson {
             self.count_invalid_message()?;
         }
         Ok(())
+    }
+
+    /// Where the client comes from.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.connection.address
+    }
+
+    /// Whether the last message brought a wrong key or signature; asked once.
+    pub fn take_failure(&mut self) -> bool {
+        std::mem::take(&mut self.has_failed)
+    }
+
+    /// Notes what a refusal means to those who count.
+    fn note(&mut self, error: &ClientError) {
+        self.has_failed |= error.is_failed_authorization();
+        if error.is_rate() {
+            let refusals = &self.app.counters.rate_refusals;
+            refusals.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the app lets this connection send one more message now.
+    fn may_send(&mut self) -> bool {
+        let Some(per_second) = self.app.messages_per_second() else {
+            return true;
+        };
+        let messages = self
+            .messages
+            .get_or_insert_with(|| Box::new(RateLimiter::direct(Quota::per_second(per_second))));
+        messages.check().is_ok()
     }
 
     fn push(&self, message: &ServerMessage<'_>) {
@@ -162,6 +209,7 @@ impl Session {
         let Err(error) = outcome else {
             return Ok(());
         };
+        self.note(&error);
         // The channel that exists already is fine; only the message was wrong.
         let concerns_channel = !matches!(error, ClientError::AlreadySubscribed { .. });
         self.push(&ServerMessage::Error(&error));
@@ -360,7 +408,12 @@ impl Session {
         self.client_events
             .get_or_insert_with(|| Box::new(RateLimiter::direct(Quota::per_second(per_second))))
             .check()
-            .map_err(|_| ClientError::ClientEventRate)
+            .map_err(|_| ClientError::ClientEventRate)?;
+        if self.app.takes_client_event() {
+            Ok(())
+        } else {
+            Err(ClientError::ClientEventRate)
+        }
     }
 
     fn publish(

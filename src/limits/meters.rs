@@ -6,12 +6,15 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fanfare_protocol::AppId;
 use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
 
 use crate::apps::App;
 use crate::hub::{AppHub, Hub};
@@ -29,6 +32,15 @@ pub enum Wish {
     Events(usize),
     /// To be told something.
     Read,
+}
+
+/// What a rate leaves to an app after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// Events or requests per second.
+    pub limit: u32,
+    /// How many are allowed at once now.
+    pub remaining: u32,
 }
 
 /// Too much was asked for.
@@ -64,8 +76,11 @@ struct Meter {
 #[derive(Debug)]
 struct Rate {
     limit: Option<NonZeroU32>,
-    bucket: Option<DefaultDirectRateLimiter>,
+    bucket: Option<Bucket>,
 }
+
+/// A bucket that tells how much is left in it.
+type Bucket = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
 
 /// The messages of one day of UTC.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -96,11 +111,21 @@ impl Meters {
         }
     }
 
-    /// Takes what a request asks for out of the app's meters.
+    /// Takes what a request asks for out of the app's meters, and tells what is
+    /// left where there is a rate.
     ///
     /// # Errors
     /// There is not so much.
-    pub fn take(&self, hub: &AppHub, wish: Wish) -> Result<(), Refusal> {
+    pub fn take(&self, hub: &AppHub, wish: Wish) -> Result<Option<Allowance>, Refusal> {
+        let outcome = self.try_take(hub, wish);
+        if matches!(outcome, Err(Refusal::Rate { .. })) {
+            let refusals = &hub.counters.rate_refusals;
+            refusals.fetch_add(1, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    fn try_take(&self, hub: &AppHub, wish: Wish) -> Result<Option<Allowance>, Refusal> {
         let app = Arc::clone(&hub.app());
         let meter = self.meter(&app);
         match wish {
@@ -178,7 +203,8 @@ impl Rate {
         let limit = limit.and_then(NonZeroU32::new);
         Self {
             limit,
-            bucket: limit.map(|limit| RateLimiter::direct(Quota::per_second(limit))),
+            bucket: limit
+                .map(|limit| RateLimiter::direct(Quota::per_second(limit)).with_middleware()),
         }
     }
 
@@ -186,18 +212,23 @@ impl Rate {
         self.limit.map(NonZeroU32::get) == limit
     }
 
-    fn take(&self, count: usize) -> Result<(), Refusal> {
+    fn take(&self, count: usize) -> Result<Option<Allowance>, Refusal> {
         let (Some(limit), Some(bucket)) = (self.limit, &self.bucket) else {
-            return Ok(());
+            return Ok(None);
         };
         // A batch that is larger than the bucket takes the whole bucket; it could
         // never be sent otherwise.
         let count = u32::try_from(count).unwrap_or(u32::MAX).min(limit.get());
         let Some(count) = NonZeroU32::new(count) else {
-            return Ok(());
+            return Ok(None);
         };
         match bucket.check_n(count) {
-            Ok(Ok(())) | Err(_) => Ok(()),
+            Ok(Ok(left)) => Ok(Some(Allowance {
+                limit: limit.get(),
+                remaining: left.remaining_burst_capacity(),
+            })),
+            // More than the bucket holds, which was ruled out above.
+            Err(_) => Ok(None),
             Ok(Err(not_until)) => Err(Refusal::Rate {
                 limit: limit.get(),
                 retry_after: not_until.wait_time_from(DefaultClock::default().now()),
@@ -262,13 +293,17 @@ mod tests {
     fn a_bucket_holds_what_a_second_allows() {
         let rate = Rate::new(Some(10));
 
-        assert_eq!(rate.take(10), Ok(()));
+        let (limit, remaining) = (10, 3);
+        assert_eq!(rate.take(7), Ok(Some(Allowance { limit, remaining })));
+        assert!(rate.take(3).is_ok());
         assert!(matches!(
             rate.take(10),
             Err(Refusal::Rate { limit: 10, .. })
         ));
         // More than there ever is takes all there is.
-        assert_eq!(Rate::new(Some(5)).take(10), Ok(()));
-        assert_eq!(Rate::new(None).take(usize::MAX), Ok(()));
+        let (limit, remaining) = (5, 0);
+        let all = Allowance { limit, remaining };
+        assert_eq!(Rate::new(Some(5)).take(10), Ok(Some(all)));
+        assert_eq!(Rate::new(None).take(usize::MAX), Ok(None));
     }
 }
