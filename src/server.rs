@@ -14,7 +14,9 @@ use listenfd::ListenFd;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{Api, Health, Ops, SignedPath, TestLog, statistics};
+use crate::api::{
+    Admin, AdminParts, Api, ApiFigures, Health, Ops, SignedPath, Sources, TestLog, statistics,
+};
 use crate::apps::{AppStore, ConfigFileApps};
 use crate::config::{
     AppConfig, Config, ConfigError, ConnectionConfig, EngineConfig, RedisDeployment, TlsConfig,
@@ -30,6 +32,7 @@ use crate::transport::{
     CertificateError, CertificateFiles, Certificates, HttpFallback, HttpFallbackSettings, Listener,
     ListenerSettings, WebSocketSettings, WebSockets,
 };
+use crate::usage::{self, Retention, Usage};
 use crate::webhook::{WebhookSettings, Webhooks};
 
 /// The shortest time between two rounds over all connections.
@@ -68,6 +71,11 @@ pub struct Server {
     metrics_address: SocketAddr,
     certificates: Option<Arc<Certificates>>,
     meters: Arc<Meters>,
+    usage: Arc<Usage>,
+    /// Absent: no token is set.
+    admin: Option<Arc<Admin>>,
+    /// Our own tables, if there are any.
+    database: Option<Database>,
     /// Absent: no app has any, and the hub need not tell what happens.
     webhooks: Option<Webhooks>,
     /// Absent: the apps of the configuration are all there are.
@@ -142,13 +150,15 @@ impl Server {
 
         let fixed = config.apps.iter().map(AppConfig::to_app).collect();
         let fixed = ConfigFileApps::new(fixed);
-        let (mut replica, mut journal) = (None, None);
-        let apps: Arc<dyn AppStore> = match Database::connect(&config.store).await? {
+        let (mut replica, mut journal, mut own) = (None, None, None);
+        let database = Database::connect(&config.store).await?;
+        let apps: Arc<dyn AppStore> = match database.clone() {
             None => Arc::new(fixed),
             Some(database) => {
                 if !database.is_read_only() {
                     database.migrate().await?;
                     journal = Some(Journal::new(database.clone()));
+                    own = Some(database.clone());
                 }
                 let loaded = Arc::new(Replica::load(database, fixed).await?);
                 replica = Some(Arc::clone(&loaded));
@@ -184,6 +194,14 @@ impl Server {
             })
             .transpose()?;
         let meters = Arc::new(Meters::new(webhooks.as_ref().map(Webhooks::figures)));
+        if let Some(database) = &own {
+            // What a restart must not give away again.
+            let loaded = meters.store(&hub, database, SystemTime::now());
+            loaded
+                .await
+                .context("the messages of this day are not known")?;
+        }
+        let api_figures = ApiFigures::new()?;
         let addresses = Arc::new(Addresses::new(
             config.connection.attempts_per_minute,
             config.connection.failures_per_minute,
@@ -209,6 +227,30 @@ impl Server {
             ))
         });
         let listener_address = listener.address()?;
+        let usage = Arc::new(Usage::new(
+            Arc::clone(&hub),
+            webhooks.as_ref().map(Webhooks::figures),
+            own.clone(),
+            Retention {
+                minutes: Duration::from_secs(3_600 * u64::from(config.usage.minute_counts_hours)),
+                hours: Duration::from_secs(86_400 * u64::from(config.usage.hour_counts_days)),
+            },
+            node_name(config.server.port),
+        ));
+        let admin = config.admin.token.as_ref().map(|token| {
+            let parts = AdminParts {
+                hub: Arc::clone(&hub),
+                apps: Arc::clone(&apps),
+                file_apps: config.apps.clone(),
+                database,
+                replica: replica.clone(),
+                usage: Arc::clone(&usage),
+                meters: Arc::clone(&meters),
+                tester: webhooks.as_ref().map(Webhooks::tester),
+                feed_shows_private_data: config.admin.feed_shows_private_data,
+            };
+            Arc::new(Admin::new(parts, token.reveal()))
+        });
         let soketi_port = config
             .server
             .soketi_metrics
@@ -222,22 +264,32 @@ impl Server {
                         meters: Arc::clone(&meters),
                         addresses,
                     },
+                    api_figures.clone(),
                     test_log.clone(),
                 ),
                 test_log,
+                admin: admin.clone().filter(|_| config.admin.on_client_port),
                 health: Health::new(Arc::clone(&hub)),
                 sockets,
                 http_fallback,
                 path_prefix: config.server.path_prefix.clone(),
             }),
+            admin: admin.clone(),
             ops: Arc::new(Ops::new(
-                Arc::clone(&hub),
-                webhooks.as_ref().map(Webhooks::figures),
-                replica.clone(),
-                soketi_port,
+                Sources {
+                    hub: Arc::clone(&hub),
+                    api: api_figures,
+                    meters: Arc::clone(&meters),
+                    webhooks: webhooks.as_ref().map(Webhooks::figures),
+                    replica: replica.clone(),
+                    soketi_port,
+                },
+                admin,
             )),
             webhooks,
             meters,
+            usage,
+            database: own,
             replica,
             address: listener_address,
             metrics_address: ops_listener.address()?,
@@ -289,7 +341,18 @@ impl Server {
         let finish = CancellationToken::new();
         let end = CancellationToken::new();
         let background = TaskTracker::new();
-        background.spawn(measure(self.meters, Arc::clone(&self.hub), end.clone()));
+        background.spawn(measure(
+            Arc::clone(&self.meters),
+            Arc::clone(&self.hub),
+            end.clone(),
+        ));
+        let books = Books {
+            hub: Arc::clone(&self.hub),
+            meters: self.meters,
+            usage: self.usage,
+            database: self.database,
+        };
+        background.spawn(books.keep(end.clone()));
         background.spawn(sweep(
             Arc::clone(&self.hub),
             self.sweep_interval,
@@ -331,6 +394,9 @@ impl Server {
             }
         });
 
+        if let Some(admin) = &self.admin {
+            admin.close();
+        }
         let connections = self.hub.node().connections();
         tracing::info!(
             connections,
@@ -543,6 +609,49 @@ async fn measure(meters: Arc<Meters>, hub: Arc<Hub>, end: CancellationToken) {
     }
 }
 
+/// What is written down about the apps: their days and their statistics.
+#[derive(Debug)]
+struct Books {
+    hub: Arc<Hub>,
+    meters: Arc<Meters>,
+    usage: Arc<Usage>,
+    database: Option<Database>,
+}
+
+impl Books {
+    /// Writes every few seconds until `end`, and once more then.
+    async fn keep(self, end: CancellationToken) {
+        let mut rounds = tokio::time::interval(usage::ROUND);
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while end.run_until_cancelled(rounds.tick()).await.is_some() {
+            self.write().await;
+        }
+        if tokio::time::timeout(LAST_WORDS, self.write())
+            .await
+            .is_err()
+        {
+            tracing::warn!("stopped before the last statistics were written down");
+        }
+    }
+
+    async fn write(&self) {
+        let now = SystemTime::now();
+        if let Some(database) = &self.database
+            && let Err(error) = self.meters.store(&self.hub, database, now).await
+        {
+            tracing::warn!(%error, "the messages of this day are not written down for the moment");
+        }
+        self.usage.round(now).await;
+    }
+}
+
+/// What this node is called in the database: the same after a restart, and
+/// another one for each server of a machine.
+fn node_name(port: u16) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}:{port}", host.trim())
+}
+
 /// Carries changes of the database over to connections that exist.
 async fn follow(replica: Arc<Replica>, hub: Arc<Hub>, end: CancellationToken) {
     let tell = |change| match change {
@@ -565,6 +674,7 @@ async fn sweep(hub: Arc<Hub>, interval: Duration, end: CancellationToken) {
 struct ClientPort {
     api: Api,
     test_log: Option<Arc<TestLog>>,
+    admin: Option<Arc<Admin>>,
     health: Health,
     sockets: Arc<WebSockets>,
     http_fallback: Option<Arc<HttpFallback>>,
@@ -614,6 +724,9 @@ impl Handler for ClientPort {
             && fallback.owns(path)
         {
             return fallback.handle(request, peer).await;
+        }
+        if let Some(admin) = self.admin.as_ref().filter(|_| Admin::owns(path)) {
+            return admin.handle(request, peer).await;
         }
         if let Some(log) = self.test_log.as_ref().filter(|_| TestLog::owns(path)) {
             return log

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What one app may do. Every parser and check takes its bounds from here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Connections at the same time; a further one is refused. Absent: no limit.

@@ -5,10 +5,12 @@
 //! hub's business. Health and metrics are in [`Health`]
 //! and [`Ops`].
 
+mod admin;
 mod authentication;
 mod channels;
 mod error;
 mod events;
+mod figures;
 mod health;
 mod metrics;
 mod ops;
@@ -18,16 +20,20 @@ mod users;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
+use hyper::http::request::Parts;
 use hyper::{Method, Request};
 
+pub use self::admin::{Admin, AdminParts};
 use self::authentication::Authenticated;
 use self::error::ApiError;
+pub use self::figures::ApiFigures;
 pub use self::health::Health;
+pub use self::metrics::Sources;
 pub use self::ops::Ops;
 pub use self::test_log::TestLog;
 use crate::apps::AppStore;
@@ -55,6 +61,7 @@ pub struct Api {
     hub: Arc<Hub>,
     apps: Arc<dyn AppStore>,
     limits: NodeLimits,
+    figures: ApiFigures,
     test_log: Option<Arc<TestLog>>,
 }
 
@@ -77,12 +84,14 @@ impl Api {
         hub: Arc<Hub>,
         apps: Arc<dyn AppStore>,
         limits: NodeLimits,
+        figures: ApiFigures,
         test_log: Option<Arc<TestLog>>,
     ) -> Self {
         Self {
             hub,
             apps,
             limits,
+            figures,
             test_log,
         }
     }
@@ -119,6 +128,20 @@ impl Api {
         if head.method != expected {
             return Err(ApiError::MethodNotAllowed { expected });
         }
+        let begin = Instant::now();
+        let outcome = self.grant(app_id, &route, &head, body).await;
+        self.figures.observe(&route, begin.elapsed());
+        outcome
+    }
+
+    /// Does what is asked for, if it may be.
+    async fn grant(
+        &self,
+        app_id: Option<&str>,
+        route: &Route<'_>,
+        head: &Parts,
+        body: Incoming,
+    ) -> Result<Reply, ApiError> {
         let limit = match route {
             Route::BatchEvents => MAX_BATCH_BODY,
             _ => MAX_BODY,
@@ -132,7 +155,7 @@ impl Api {
             .get("x-pusher-library")
             .and_then(|library| library.to_str().ok());
         tracing::trace!(path = head.uri.path(), library, "API request");
-        let request = match self.authenticate(app_id, &head).await {
+        let request = match self.authenticate(app_id, head).await {
             Ok(request) => request,
             Err(error) => {
                 discard_body(body, limit).await;
@@ -150,7 +173,7 @@ impl Api {
 
     async fn run(
         &self,
-        route: Route<'_>,
+        route: &Route<'_>,
         request: &Authenticated<'_>,
         body: &[u8],
     ) -> Result<Reply, ApiError> {
@@ -197,6 +220,27 @@ impl Reply {
 }
 
 impl Route<'_> {
+    /// What the routes are called in figures, by their numbers.
+    const NAMES: [&'static str; 6] = [
+        "events",
+        "batch_events",
+        "channels",
+        "channel",
+        "users",
+        "terminate_connections",
+    ];
+
+    fn number(&self) -> usize {
+        match self {
+            Self::Events => 0,
+            Self::BatchEvents => 1,
+            Self::Channels => 2,
+            Self::Channel(_) => 3,
+            Self::Users(_) => 4,
+            Self::Terminate(_) => 5,
+        }
+    }
+
     fn method(&self) -> Method {
         match self {
             Self::Events | Self::BatchEvents | Self::Terminate(_) => Method::POST,

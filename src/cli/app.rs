@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use fanfare::config::{AppConfig, KeyConfig, Secret};
+use fanfare::config::{AppConfig, KeyConfig};
 use fanfare::store::{Database, StoredApp};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -151,7 +151,7 @@ impl App {
                 Ok(())
             }
             Command::RotateKey { id, json } => {
-                let pair = new_pair();
+                let pair = KeyConfig::random();
                 database.add_key(&id, &pair).await?;
                 credentials(&id, &pair, config.server.port, json)?;
                 output::note("the other keys are valid until `fanfare app remove-key`");
@@ -167,7 +167,7 @@ impl App {
 
 impl Create {
     async fn run(self, database: &Database, port: u16) -> anyhow::Result<()> {
-        let mut pair = new_pair();
+        let mut pair = KeyConfig::random();
         if let Some(key) = self.key {
             pair.key = key;
         }
@@ -277,20 +277,6 @@ fn masked(app: &StoredApp) -> anyhow::Result<Value> {
     let mut value = serde_json::to_value(&app.config)?;
     value["created_ms"] = app.created_ms.into();
     Ok(value)
-}
-
-/// Key and secret as hosted ones are: lower-case hex, which suits the Swift client.
-fn new_pair() -> KeyConfig {
-    let hex = || {
-        rand::random::<[u8; 10]>()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
-    };
-    KeyConfig {
-        key: hex(),
-        secret: Secret::from(format!("{}{}", hex(), hex()).as_str()),
-    }
 }
 
 /// What the back end and the pages need, as lines for their `.env` files.

@@ -224,7 +224,7 @@ fn find(figment: &Figment, path: &[String]) -> Option<Value> {
 fn shown(value: Option<&Value>, path: &[String]) -> String {
     let is_secret = path
         .iter()
-        .any(|segment| matches!(segment.as_str(), "secret" | "keys" | "headers"))
+        .any(|segment| matches!(segment.as_str(), "secret" | "keys" | "headers" | "token"))
         || path.first().is_some_and(|section| section == "store");
     match value {
         _ if is_secret => MASK.to_owned(),

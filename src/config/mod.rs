@@ -5,6 +5,7 @@
 //! starts; an unknown key or a bad value is an error that names the key, the
 //! value and what is expected. Secrets are masked wherever they are shown.
 
+mod admin;
 mod app;
 mod connection;
 mod engine;
@@ -18,6 +19,7 @@ mod seconds;
 mod server;
 mod store;
 mod unsupported;
+mod usage;
 mod webhook;
 mod webhooks;
 
@@ -29,7 +31,8 @@ use figment::Figment;
 use figment::providers::Serialized;
 use serde::{Deserialize, Serialize};
 
-pub use self::app::{AppConfig, KeyConfig, MAX_RATE, Plan, Secret};
+pub use self::admin::AdminConfig;
+pub use self::app::{AppConfig, KeyConfig, MASK, MAX_RATE, Plan, Secret};
 pub use self::connection::ConnectionConfig;
 pub use self::engine::{EngineConfig, RedisAddress, RedisDeployment, RedisUrl};
 use self::environment::Environment;
@@ -42,6 +45,7 @@ pub use self::raw_ws::RawWsConfig;
 pub use self::server::{CertificateConfig, ServerConfig, TlsConfig};
 pub use self::store::StoreConfig;
 pub use self::unsupported::Loss;
+pub use self::usage::UsageConfig;
 pub use self::webhook::WebhookConfig;
 pub use self::webhooks::WebhooksConfig;
 
@@ -65,6 +69,10 @@ pub struct Config {
     pub webhooks: WebhooksConfig,
     /// The database of apps.
     pub store: StoreConfig,
+    /// How long statistics are kept.
+    pub usage: UsageConfig,
+    /// The API of the operator.
+    pub admin: AdminConfig,
     /// The tenants.
     pub apps: Vec<AppConfig>,
 }
@@ -174,6 +182,8 @@ impl Config {
         self.http_fallback.check()?;
         self.log.check()?;
         self.store.check()?;
+        self.usage.check()?;
+        self.admin.check()?;
         let mut ids = HashSet::new();
         let mut keys = HashSet::new();
         for (index, app) in self.apps.iter().enumerate() {

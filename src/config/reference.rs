@@ -52,6 +52,7 @@ fn with_every_key() -> Config {
         old_master_keys: vec!["key".into()],
         soketi_table: Some("apps".to_owned()),
     };
+    config.admin.token = Some("token".into());
     let mut app = AppConfig::new("id", "key", "secret");
     app.keys = app.pairs();
     app.limits.connections = Some(1);

@@ -11,6 +11,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use fanfare_protocol::error::ClientError;
@@ -38,6 +39,10 @@ const SHARDS: usize = 32;
 /// channel's fan-out goes on in a task of its own, so that the API answers
 /// within a fraction of a millisecond.
 pub(super) const INLINE_WRITES: usize = 32;
+
+/// Of so many publications on the channels of a shard one is timed: reading the
+/// clock for each would be seen in what a delivery costs.
+const TIMED_EVERY: u32 = 8;
 
 /// One app's part of the hub.
 #[derive(Debug)]
@@ -70,6 +75,8 @@ struct ClientEventRate {
 #[derive(Debug, Default)]
 pub(super) struct ChannelShard {
     pub(super) channels: HashMap<ChannelName, Channel>,
+    /// Publications so far, to time some of them.
+    publications: u32,
     /// Channels with a subscription count that was put off.
     late_counts: HashSet<ChannelName>,
 }
@@ -81,10 +88,16 @@ pub struct Counters {
     pub connections_opened: AtomicU64,
     /// Clients that went.
     pub connections_closed: AtomicU64,
+    /// The most connections at the same time since [`Self::take_peak`].
+    peak: AtomicU64,
     /// Messages that clients sent.
     pub messages_received: AtomicU64,
+    /// Their bytes.
+    pub received_bytes: AtomicU64,
     /// Messages that were handed to clients.
     pub messages_sent: AtomicU64,
+    /// Their bytes, with the heads of the frames.
+    pub sent_bytes: AtomicU64,
     /// Those of them that greet a new subscriber, and count towards no quota.
     pub greetings: AtomicU64,
     /// Requests to publish that the HTTP API accepted; twice if they asked for
@@ -102,6 +115,22 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Connections at the moment.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        // Read in this order, so that the difference is never negative.
+        let closed = self.connections_closed.load(Ordering::Relaxed);
+        let opened = self.connections_opened.load(Ordering::Relaxed);
+        opened.saturating_sub(closed)
+    }
+
+    /// The most connections at the same time since the last call.
+    #[must_use]
+    pub fn take_peak(&self) -> u64 {
+        let now = self.connections();
+        self.peak.swap(now, Ordering::Relaxed).max(now)
+    }
+
     /// What the hosted service calls messages: API calls and deliveries.
     #[must_use]
     pub fn messages(&self) -> u64 {
@@ -246,6 +275,11 @@ impl AppHub {
         }
     }
 
+    /// Reports something that others have found out about the app.
+    pub fn report(&self, kind: HubEventKind) {
+        self.core.events.emit(&self.id, || kind);
+    }
+
     // Connections.
 
     /// Takes a place among the connections of the app and of the node.
@@ -274,6 +308,8 @@ impl AppHub {
         self.counters
             .connections_opened
             .fetch_add(1, Ordering::Relaxed);
+        let connections = self.counters.connections();
+        self.counters.peak.fetch_max(connections, Ordering::Relaxed);
         self.core
             .events
             .emit(&self.id, || HubEventKind::ConnectionOpened { socket_id });
@@ -287,6 +323,11 @@ impl AppHub {
         self.core
             .events
             .emit(&self.id, || HubEventKind::ConnectionClosed { socket_id });
+    }
+
+    /// One connection of this node.
+    pub(super) fn connection(&self, socket_id: SocketId) -> Option<Arc<Connection>> {
+        self.connection_shard(socket_id).get(&socket_id).cloned()
     }
 
     /// The connections of this node, as they are at the moment.
@@ -453,13 +494,16 @@ impl AppHub {
     ) {
         let work = {
             let mut shard = self.channel_shard(channel);
+            let tick = shard.publications;
+            shard.publications = tick.wrapping_add(1);
             let Some(record) = shard.channels.get_mut(channel) else {
                 return;
             };
             if let Some(event) = cached {
                 record.cache(event);
             }
-            record.publish(frame, except);
+            let since = tick.is_multiple_of(TIMED_EVERY).then(Instant::now);
+            record.publish_since(frame, except, since);
             match budget {
                 Some(budget) => record.lane.take_work().map(|work| (work, budget)),
                 None => None,

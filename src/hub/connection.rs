@@ -91,6 +91,11 @@ impl<O: Outbox + ?Sized> Connection<O> {
         now_ms.saturating_sub(self.opened_ms)
     }
 
+    /// Time since anything came from it.
+    pub(super) fn silence_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.last_seen_ms.load(Ordering::Relaxed))
+    }
+
     pub(super) fn is_authorized(&self) -> bool {
         self.authorized.load(Ordering::Relaxed)
     }
@@ -111,8 +116,7 @@ impl<O: Outbox + ?Sized> Connection<O> {
                 Liveness::Fine
             };
         }
-        let silence = now_ms.saturating_sub(self.last_seen_ms.load(Ordering::Relaxed));
-        if silence < ping_after_ms {
+        if self.silence_ms(now_ms) < ping_after_ms {
             return Liveness::Fine;
         }
         self.probed_ms.store(now_ms.max(1), Ordering::Relaxed);

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use fanfare_protocol::ChannelName;
 
 use super::app::AppHub;
-use super::lane::{Batch, Op, Peers, Work};
+use super::lane::{Batch, Op, Peers, Sent, Work};
 
 /// Writes between two yields of a drainer that has a task of its own. A write is
 /// some 6 µs, so other connections of the worker wait 2 ms at most.
@@ -26,7 +26,7 @@ pub(super) struct Drain {
     batch: Batch,
     /// The next subscriber that gets `batch`; past the end when all have it.
     next_peer: usize,
-    delivered: usize,
+    sent: Sent,
     /// Those that greeted a new subscriber.
     greeted: usize,
     is_finished: bool,
@@ -41,7 +41,7 @@ impl Drain {
             peers: work.peers,
             batch: Batch::default(),
             next_peer: usize::MAX,
-            delivered: 0,
+            sent: Sent::default(),
             greeted: 0,
             is_finished: false,
         }
@@ -56,7 +56,7 @@ impl Drain {
                     return false;
                 }
                 *budget -= 1;
-                self.delivered += self.batch.deliver(peer);
+                self.sent += self.batch.deliver(peer);
                 self.next_peer += 1;
             }
             self.next_step();
@@ -69,6 +69,10 @@ impl Drain {
         // The batch has reached everybody who was here; who comes now is not
         // among them.
         self.next_peer = usize::MAX;
+        if let Some(since) = self.batch.since.take() {
+            let seconds = since.elapsed().as_secs_f64();
+            self.app.core().node().publish_seconds.observe(seconds);
+        }
         match self.ops.pop_front() {
             Some(publish @ Op::Publish { .. }) => {
                 self.ops.push_front(publish);
@@ -80,7 +84,7 @@ impl Drain {
                 greeting,
                 done,
             }) => {
-                self.delivered += greeting.len();
+                self.sent += Sent::of(&greeting);
                 self.greeted += greeting.len();
                 peer.outbox().push(&greeting);
                 self.peers.insert(peer);
@@ -99,8 +103,12 @@ impl Drain {
         self.app
             .counters
             .messages_sent
-            .fetch_add(self.delivered as u64, Ordering::Relaxed);
-        self.delivered = 0;
+            .fetch_add(self.sent.frames as u64, Ordering::Relaxed);
+        self.app
+            .counters
+            .sent_bytes
+            .fetch_add(self.sent.bytes as u64, Ordering::Relaxed);
+        self.sent = Sent::default();
         if self.greeted > 0 {
             self.app
                 .counters

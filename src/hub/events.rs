@@ -114,6 +114,11 @@ pub enum HubEventKind {
         /// The channel.
         channel: ChannelName,
     },
+    /// Most of the messages of this day are used up; told once a day.
+    QuotaWarning {
+        /// Messages that the day has.
+        limit: u64,
+    },
     /// A user's first connection signed in.
     UserOnline {
         /// The user.

@@ -13,12 +13,14 @@ mod drain;
 mod elsewhere;
 pub mod engine;
 mod events;
+mod inspect;
 mod lane;
 mod node;
 mod presence;
 mod publisher;
 mod session;
 mod users;
+mod watch;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -35,10 +37,13 @@ pub use self::connection::{Connection, Outbox};
 use self::engine::Engine;
 use self::events::HubEvents;
 pub use self::events::{HubEvent, HubEventKind, Scope};
+pub use self::inspect::ConnectionState;
 pub use self::node::Node;
 pub use self::presence::Member;
 pub use self::publisher::{ChannelFull, Origin, Publish, Publisher};
 pub use self::session::{ClientInfo, Session};
+use self::watch::Watch;
+pub use self::watch::{Published, Watcher};
 use crate::apps::App;
 
 /// When the hub loses patience with a connection.
@@ -69,6 +74,7 @@ pub struct HubCore {
     /// Whether there are other nodes that every publication has to go to.
     is_clustered: bool,
     events: HubEvents,
+    watch: Watch,
     node: Arc<Node>,
     /// Fan-outs that go on after their publisher was answered.
     tasks: TaskTracker,
@@ -85,6 +91,10 @@ struct TimeoutsMs {
 }
 
 impl HubCore {
+    fn node(&self) -> &Node {
+        &self.node
+    }
+
     fn now_ms(&self) -> u64 {
         millis(self.started.elapsed())
     }
@@ -108,6 +118,7 @@ impl Hub {
             is_clustered: engine.is_clustered(),
             engine,
             events: HubEvents::new(),
+            watch: Watch::new(),
             node: Arc::new(Node::new(max_connections)),
             tasks,
             timeouts: TimeoutsMs {
@@ -204,6 +215,18 @@ impl Hub {
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<HubEvent> {
         self.core.events.subscribe()
+    }
+
+    /// What back ends publish from now on, for as long as the answer is held.
+    #[must_use]
+    pub fn watch(&self) -> Watcher {
+        self.core.watch.watch()
+    }
+
+    /// Since when it is here.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.core.started.elapsed()
     }
 
     /// The hub's clock, for [`Connection::seen`].

@@ -126,6 +126,10 @@ impl Session {
             .counters
             .messages_received
             .fetch_add(1, Ordering::Relaxed);
+        self.app
+            .counters
+            .received_bytes
+            .fetch_add(text.len() as u64, Ordering::Relaxed);
         // The rare and large steps are boxed, so that an idle connection does
         // not carry room for them.
         let outcome = match ClientMessage::parse(text) {

@@ -2,12 +2,14 @@
 //!
 //! Nothing here is on the way of an event. A rate is looked at once for each API
 //! request; the messages of a day are the difference of counters that the hub
-//! keeps anyway. The numbers are those of one node, from its start on.
+//! keeps anyway. Rates are those of one node. The messages of a day are those of
+//! this process, or with a database those of all nodes and of those before them,
+//! as of the last [`Meters::store`].
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fanfare_protocol::AppId;
@@ -17,7 +19,8 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
 use crate::apps::App;
-use crate::hub::{AppHub, Hub};
+use crate::hub::{AppHub, Hub, HubEventKind};
+use crate::store::{Database, StoreError};
 use crate::webhook;
 
 /// The share of a day's messages from which on the operator is warned.
@@ -43,6 +46,15 @@ pub struct Allowance {
     pub remaining: u32,
 }
 
+/// How much of a day's messages an app has used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DayUse {
+    /// Messages so far.
+    pub used: u64,
+    /// Messages that it may have.
+    pub limit: u64,
+}
+
 /// Too much was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -61,6 +73,8 @@ pub enum Refusal {
 #[derive(Debug, Default)]
 pub struct Meters {
     apps: RwLock<HashMap<AppId, Arc<Meter>>>,
+    /// What the database has of a day, for apps that were not used yet.
+    loaded: Mutex<Loaded>,
     webhooks: Option<webhook::Figures>,
 }
 
@@ -82,13 +96,25 @@ struct Rate {
 /// A bucket that tells how much is left in it.
 type Bucket = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
 
+/// What the database has of one day.
+#[derive(Debug, Default)]
+struct Loaded {
+    /// Days since 1970.
+    number: u64,
+    messages: HashMap<AppId, u64>,
+}
+
 /// The messages of one day of UTC.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Day {
     /// Days since 1970.
     number: u64,
     /// What had been counted when the day began.
     total_before: u64,
+    /// What other nodes have counted, and this one before its start.
+    elsewhere: u64,
+    /// What of our own the database has taken.
+    stored: u64,
     is_warned: bool,
 }
 
@@ -107,6 +133,7 @@ impl Meters {
     pub fn new(webhooks: Option<webhook::Figures>) -> Self {
         Self {
             apps: RwLock::default(),
+            loaded: Mutex::default(),
             webhooks,
         }
     }
@@ -151,14 +178,94 @@ impl Meters {
         }
     }
 
-    fn note_use(&self, meter: &Meter, hub: &AppHub, limit: u64, now: SystemTime) -> Use {
+    /// Writes the messages of the day down, and takes over what other nodes have
+    /// counted; to be called every few seconds, and first before the first
+    /// request.
+    ///
+    /// # Errors
+    /// The database does not answer; what was not written is written the next
+    /// time.
+    pub async fn store(
+        &self,
+        hub: &Hub,
+        database: &Database,
+        now: SystemTime,
+    ) -> Result<(), StoreError> {
+        let today = day_number(now);
+        let mut written = Vec::new();
+        let mut own = HashMap::new();
+        for app_hub in hub.apps() {
+            let app = Arc::clone(&app_hub.app());
+            let Some(limit) = app.limits.messages_per_day else {
+                continue;
+            };
+            let meter = self.meter(&app);
+            self.note_use(&meter, &app_hub, limit, now);
+            let total = self.total(&app_hub);
+            let day = lock(&meter.day).clone();
+            if day.number != today {
+                continue;
+            }
+            let counted = total.saturating_sub(day.total_before);
+            if counted > day.stored {
+                written.push((app.id.to_string(), counted - day.stored));
+            }
+            own.insert(app.id.clone(), counted);
+        }
+        let all = database.add_messages(today, &written).await?;
+        let all: HashMap<AppId, u64> = all
+            .into_iter()
+            .map(|(id, messages)| (AppId::new(&id), messages))
+            .collect();
+        for (id, counted) in own {
+            let Some(meter) = self.find(&id) else {
+                continue;
+            };
+            let mut day = lock(&meter.day);
+            if day.number == today {
+                day.stored = counted;
+                let everywhere = all.get(&id).copied().unwrap_or(0);
+                day.elsewhere = everywhere.saturating_sub(counted);
+            }
+        }
+        let is_new_day = lock(&self.loaded).number != today;
+        *lock(&self.loaded) = Loaded {
+            number: today,
+            messages: all,
+        };
+        if is_new_day {
+            database.prune_days(today).await?;
+        }
+        Ok(())
+    }
+
+    /// How many messages of its day an app has used, where it has a limit.
+    #[must_use]
+    pub fn used(&self, hub: &AppHub, now: SystemTime) -> Option<DayUse> {
+        let app = Arc::clone(&hub.app());
+        let limit = app.limits.messages_per_day?;
+        let meter = self.meter(&app);
+        self.note_use(&meter, hub, limit, now);
+        let used = lock(&meter.day).used(self.total(hub));
+        Some(DayUse { used, limit })
+    }
+
+    /// What the counters of an app say since the start.
+    fn total(&self, hub: &AppHub) -> u64 {
         let webhooks = self.webhooks.as_ref();
         let webhooks = webhooks.map_or(0, |figures| figures.calls(hub.id()));
-        let total = hub.counters.messages() + webhooks;
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut day = meter.day.lock().unwrap_or_else(PoisonError::into_inner);
-        let used = day.note(now.as_secs() / SECONDS_PER_DAY, total, limit);
+        hub.counters.messages() + webhooks
+    }
+
+    fn find(&self, id: &AppId) -> Option<Arc<Meter>> {
+        let apps = self.apps.read().unwrap_or_else(PoisonError::into_inner);
+        apps.get(id).cloned()
+    }
+
+    fn note_use(&self, meter: &Meter, hub: &AppHub, limit: u64, now: SystemTime) -> Use {
+        let used = lock(&meter.day).note(day_number(now), self.total(hub), limit);
         if used == Use::Warning {
+            hub.report(HubEventKind::QuotaWarning { limit });
             tracing::warn!(
                 app.id = %hub.id(),
                 limit,
@@ -175,19 +282,14 @@ impl Meters {
             app.limits.reads_per_second,
         );
         let fits = |meter: &Meter| meter.events.is(events) && meter.reads.is(reads);
-        let known = self
-            .apps
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&app.id)
-            .cloned();
-        if let Some(known) = known.filter(|meter| fits(meter)) {
+        if let Some(known) = self.find(&app.id).filter(|meter| fits(meter)) {
             return known;
         }
         let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
-        let day = apps.get(&app.id).map_or_else(Day::default, |meter| {
-            std::mem::take(&mut meter.day.lock().unwrap_or_else(PoisonError::into_inner))
-        });
+        let day = match apps.get(&app.id) {
+            Some(meter) => std::mem::take(&mut *lock(&meter.day)),
+            None => self.day_of(&app.id),
+        };
         let meter = Arc::new(Meter {
             events: Rate::new(events),
             reads: Rate::new(reads),
@@ -195,6 +297,20 @@ impl Meters {
         });
         apps.insert(app.id.clone(), Arc::clone(&meter));
         meter
+    }
+}
+
+impl Meters {
+    /// The day as the database knows it, for an app that is used for the first
+    /// time.
+    fn day_of(&self, id: &AppId) -> Day {
+        let loaded = lock(&self.loaded);
+        let elsewhere = loaded.messages.get(id).copied().unwrap_or(0);
+        Day {
+            number: loaded.number,
+            elsewhere,
+            ..Day::default()
+        }
     }
 }
 
@@ -246,10 +362,10 @@ impl Day {
                 number,
                 // On the first look the counters began with this process.
                 total_before: if self.number == 0 { 0 } else { total },
-                is_warned: false,
+                ..Self::default()
             };
         }
-        let used = total.saturating_sub(self.total_before);
+        let used = self.used(total);
         let is_high = used.saturating_mul(100) >= limit.saturating_mul(WARNING_PERCENT);
         if is_high && !self.is_warned {
             self.is_warned = true;
@@ -261,6 +377,20 @@ impl Day {
         }
         if used >= limit { Use::Over } else { Use::Fine }
     }
+
+    fn used(&self, total: u64) -> u64 {
+        let own = total.saturating_sub(self.total_before);
+        own.saturating_add(self.elsewhere)
+    }
+}
+
+fn day_number(now: SystemTime) -> u64 {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.as_secs() / SECONDS_PER_DAY
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -287,6 +417,20 @@ mod tests {
         // A clock that goes back does not give the day away again.
         assert_eq!(day.note(20_000, 260, 100), Use::Over);
         assert_eq!(day.note(20_002, 260, 100), Use::Fine);
+    }
+
+    #[test]
+    fn what_other_nodes_used_counts_until_midnight() {
+        let mut day = Day {
+            number: 20_000,
+            elsewhere: 90,
+            ..Day::default()
+        };
+
+        assert_eq!(day.note(20_000, 5, 100), Use::Warning);
+        assert_eq!(day.note(20_000, 10, 100), Use::Over);
+        assert_eq!(day.note(20_001, 10, 100), Use::Fine);
+        assert_eq!(day.used(12), 2);
     }
 
     #[test]

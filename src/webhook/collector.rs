@@ -160,6 +160,7 @@ impl Collector {
             | HubEventKind::ConnectionClosed { .. }
             | HubEventKind::Subscribed { .. }
             | HubEventKind::Unsubscribed { .. }
+            | HubEventKind::QuotaWarning { .. }
             | HubEventKind::UserOnline { .. }
             | HubEventKind::UserOffline { .. } => {}
         }

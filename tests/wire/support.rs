@@ -268,13 +268,26 @@ impl HttpClient {
     }
 
     pub(crate) async fn send(&mut self, method: &str, target: &str, body: &str) -> Answer {
-        let request = Request::builder()
+        self.send_with(method, target, &[], body).await
+    }
+
+    /// With further headers.
+    pub(crate) async fn send_with(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let mut request = Request::builder()
             .method(method)
             .uri(target)
             .header("Host", "127.0.0.1")
-            .header("Content-Type", "application/json")
-            .body(Full::from(body.to_owned()))
-            .unwrap();
+            .header("Content-Type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::from(body.to_owned())).unwrap();
         let response = soon("an answer", self.sender.send_request(request))
             .await
             .unwrap();
