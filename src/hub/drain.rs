@@ -1,10 +1,12 @@
 //! The turn of a drainer: carries what waits in a lane to the subscribers.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fanfare_protocol::ChannelName;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
 use super::app::AppHub;
 use super::lane::{Batch, Op, Peers, Sent, Work};
@@ -12,6 +14,10 @@ use super::lane::{Batch, Op, Peers, Sent, Work};
 /// Writes between two yields of a drainer that has a task of its own. A write is
 /// some 6 µs, so other connections of the worker wait 2 ms at most.
 pub(super) const WRITES_PER_YIELD: usize = 256;
+
+/// Subscribers from which on all processors write. Below, the tasks that this takes
+/// would cost more than the time that is won.
+const SHARED_FROM: usize = 4 * WRITES_PER_YIELD;
 
 /// Owns the subscribers of one channel while it works. Runs in portions, so that
 /// neither an API answer nor a worker thread has to wait for a large fan-out.
@@ -99,6 +105,33 @@ impl Drain {
         }
     }
 
+    /// Has the rest of the batch written by all worker threads. Returns when every
+    /// subscriber has it, so that the next step cannot overtake it.
+    async fn share(&mut self, workers: usize) {
+        let round = Arc::new(Round {
+            batch: std::mem::take(&mut self.batch),
+            peers: std::mem::take(&mut self.peers),
+            next_peer: AtomicUsize::new(self.next_peer),
+            sent: Mutex::default(),
+        });
+        let mut others = JoinSet::new();
+        for _ in 1..workers {
+            let round = Arc::clone(&round);
+            others.spawn(async move { round.work().await });
+        }
+        round.work().await;
+        while others.join_next().await.is_some() {}
+        let round = Arc::into_inner(round).expect("the other tasks have ended");
+        self.sent += round
+            .sent
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Timed when the next step begins.
+        self.batch.since = round.batch.since;
+        self.peers = round.peers;
+        self.next_peer = usize::MAX;
+    }
+
     fn hand_back(&mut self) {
         self.app
             .counters
@@ -129,11 +162,46 @@ impl Drain {
 
     /// Works until nothing waits, and lets other tasks run in between.
     pub(super) async fn finish(mut self) {
+        let workers = Handle::current().metrics().num_workers();
         loop {
+            if workers > 1 && self.peers.len().saturating_sub(self.next_peer) >= SHARED_FROM {
+                self.share(workers).await;
+            }
             let mut budget = WRITES_PER_YIELD;
             if self.run(&mut budget) {
                 return;
             }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// One batch on its way to many subscribers. Tasks take portions of them until none
+/// is left, so a task that never gets to run delays nobody.
+#[derive(Debug)]
+struct Round {
+    batch: Batch,
+    peers: Peers,
+    next_peer: AtomicUsize,
+    /// Added to once for each portion.
+    sent: Mutex<Sent>,
+}
+
+impl Round {
+    async fn work(&self) {
+        loop {
+            let first = self
+                .next_peer
+                .fetch_add(WRITES_PER_YIELD, Ordering::Relaxed);
+            let portion = self.peers.portion(first, WRITES_PER_YIELD);
+            if portion.is_empty() {
+                return;
+            }
+            let mut sent = Sent::default();
+            for peer in portion {
+                sent += self.batch.deliver(peer);
+            }
+            *self.sent.lock().unwrap_or_else(PoisonError::into_inner) += sent;
             tokio::task::yield_now().await;
         }
     }

@@ -154,6 +154,16 @@ impl Peers {
         self.list.iter().map(|peer| peer.socket_id)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// At most `count` subscribers from `first` on.
+    pub(super) fn portion(&self, first: usize, count: usize) -> &[Arc<Connection>] {
+        let rest = self.list.get(first..).unwrap_or_default();
+        &rest[..rest.len().min(count)]
+    }
+
     pub(super) fn insert(&mut self, peer: Arc<Connection>) {
         let position = self.list.len();
         if let Some(index) = &mut self.index {

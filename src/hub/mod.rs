@@ -276,6 +276,10 @@ mod tests {
     use crate::engine::MemoryEngine;
 
     fn hub() -> Hub {
+        hub_for(1_000)
+    }
+
+    fn hub_for(connections: usize) -> Hub {
         let timeouts = Timeouts {
             ping_after: Duration::from_secs(45),
             pong_wait: Duration::from_secs(30),
@@ -285,7 +289,7 @@ mod tests {
         Hub::new(
             Arc::new(MemoryEngine::new()),
             timeouts,
-            1_000,
+            connections,
             TaskTracker::new(),
         )
     }
@@ -387,14 +391,12 @@ mod tests {
         assert_eq!(reported, 1);
     }
 
-    /// More subscribers than the publisher writes to itself, so that a task of
-    /// its own goes on with the first event while the others arrive.
-    #[tokio::test]
-    async fn every_subscriber_gets_every_event_once_and_in_order() {
-        let hub = hub();
+    /// Sends 20 events to `subscribers`, and looks at what each has received.
+    async fn all_events_reach(subscribers: u64) {
+        let hub = hub_for(5_000);
         let app = Arc::new(App::new("1", "key", "secret"));
         let mut clients = Vec::new();
-        for number in 0..100 {
+        for number in 0..subscribers {
             clients.push(subscriber(&hub, &app, number).await);
         }
         let channel = fanfare_protocol::ChannelName::parse("news", &app.limits).unwrap();
@@ -410,7 +412,9 @@ mod tests {
                     origin: Origin::Api,
                 })
                 .unwrap();
+            tokio::task::yield_now().await;
         }
+        let (late, latecomer) = subscriber(&hub, &app, subscribers).await;
         hub.core.tasks.close();
         hub.core.tasks.wait().await;
 
@@ -425,6 +429,26 @@ mod tests {
                 assert!(text.contains(&format!(r#""data":"{number}""#)), "{text}");
             }
         }
+        let received = latecomer.outbox().received();
+        assert!(
+            !received.iter().any(|text| text.contains("tick")),
+            "{received:?}"
+        );
+        drop(late);
+    }
+
+    /// More subscribers than the publisher writes to itself, so that a task of
+    /// its own goes on with the first event while the others arrive.
+    #[tokio::test]
+    async fn every_subscriber_gets_every_event_once_and_in_order() {
+        all_events_reach(100).await;
+    }
+
+    /// So many that several threads write the same event, and the next one and the
+    /// subscriber who comes last must wait for all of them.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn several_threads_share_a_large_channel_and_keep_its_order() {
+        all_events_reach(4_000).await;
     }
 
     #[tokio::test]

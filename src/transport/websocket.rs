@@ -288,13 +288,14 @@ impl WebSockets {
         let mut reader = Reader {
             sockets: self,
             connection,
-            partial: received.into(),
+            partial: Vec::new(),
             message: Message::default(),
         };
-        if !reader.partial.is_empty() {
-            let received = std::mem::take(&mut reader.partial);
-            reader.accept(received, session).await?;
+        // Into a buffer of its own: even the empty one is hyper's, with all of its room.
+        if !received.is_empty() {
+            reader.accept(received.to_vec(), session).await?;
         }
+        drop(received);
         loop {
             let mut scratch = take_scratch();
             let read = match outbox.try_read(&mut scratch) {
