@@ -956,9 +956,22 @@ async fn changes_of_the_command_line_reach_a_server_that_runs() {
     app(&file, &["remove-key", "1", "my-key"]).await;
     app(
         &file,
-        &["update", "1", "--watchlist", "--client-events=false"],
+        &[
+            "update",
+            "1",
+            "--watchlist",
+            "--client-events=false",
+            "--plan=pro",
+            "--messages-per-day=7",
+            "--reads-per-second=-1",
+        ],
     )
     .await;
+    let shown: Value = serde_json::from_str(&app(&file, &["show", "1", "--json"]).await).unwrap();
+    assert_eq!(
+        (&shown["plan"], &shown["limits"]["messages_per_day"]),
+        (&json!("pro"), &json!(7))
+    );
     app(&file, &["disable", "1"]).await;
 
     line_with(&mut lines, "4003").await;

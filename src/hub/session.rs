@@ -51,16 +51,22 @@ pub struct Session {
     /// With the user, on presence channels.
     subscriptions: HashMap<ChannelName, Option<UserId>>,
     user: Option<Box<SessionUser>>,
-    /// Made by the first client event.
-    client_events: Option<Box<DefaultDirectRateLimiter>>,
-    /// Made by the first message, where the app limits them.
-    messages: Option<Box<DefaultDirectRateLimiter>>,
+    /// Made by the first client event, or by the first message where the app
+    /// limits those.
+    rates: Option<Box<Rates>>,
     /// Whether the message of before brought a wrong key or signature.
     has_failed: bool,
     invalid_messages: u32,
     first_invalid_ms: u64,
     /// Whether this client looks for `pusher_internal:subscription_error`.
     wants_internal_errors: bool,
+}
+
+/// What this client has left of its rates.
+#[derive(Debug, Default)]
+struct Rates {
+    client_events: Option<DefaultDirectRateLimiter>,
+    messages: Option<DefaultDirectRateLimiter>,
 }
 
 #[derive(Debug)]
@@ -98,8 +104,7 @@ impl Session {
             connection: Arc::clone(&connection) as Arc<Connection>,
             subscriptions: HashMap::new(),
             user: None,
-            client_events: None,
-            messages: None,
+            rates: None,
             has_failed: false,
             invalid_messages: 0,
             first_invalid_ms: 0,
@@ -183,10 +188,11 @@ impl Session {
         let Some(per_second) = self.app.messages_per_second() else {
             return true;
         };
-        let messages = self
-            .messages
-            .get_or_insert_with(|| Box::new(RateLimiter::direct(Quota::per_second(per_second))));
-        messages.check().is_ok()
+        let messages = &mut self.rates.get_or_insert_default().messages;
+        messages
+            .get_or_insert_with(|| RateLimiter::direct(Quota::per_second(per_second)))
+            .check()
+            .is_ok()
     }
 
     fn push(&self, message: &ServerMessage<'_>) {
@@ -409,8 +415,9 @@ impl Session {
     fn check_rate(&mut self) -> Result<(), ClientError> {
         let per_second = self.app.app().limits.client_events_per_second;
         let per_second = NonZeroU32::new(per_second).ok_or(ClientError::ClientEventRate)?;
-        self.client_events
-            .get_or_insert_with(|| Box::new(RateLimiter::direct(Quota::per_second(per_second))))
+        let client_events = &mut self.rates.get_or_insert_default().client_events;
+        client_events
+            .get_or_insert_with(|| RateLimiter::direct(Quota::per_second(per_second)))
             .check()
             .map_err(|_| ClientError::ClientEventRate)?;
         if self.app.takes_client_event() {

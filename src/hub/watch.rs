@@ -118,11 +118,7 @@ impl Drop for Watcher {
 }
 
 fn beginning(data: &str) -> &str {
-    let end = (0..=data.len().min(MAX_DATA))
-        .rev()
-        .find(|end| data.is_char_boundary(*end))
-        .unwrap_or(0);
-    &data[..end]
+    &data[..data.floor_char_boundary(MAX_DATA)]
 }
 
 #[cfg(test)]

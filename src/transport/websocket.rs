@@ -455,10 +455,13 @@ impl Reader<'_> {
             let bytes = &buffer[taken..];
             let payload = &bytes[frame.payload.clone()];
             match self.message.accept(&frame, bytes, max)? {
-                Incoming::Text => match self.message.take() {
-                    Some(joined) => self.handle(session, &joined).await?,
-                    None => self.handle(session, payload).await?,
-                },
+                Incoming::Text => {
+                    match self.message.take() {
+                        Some(joined) => handle(session, &joined).await?,
+                        None => handle(session, payload).await?,
+                    }
+                    self.sockets.judge(session)?;
+                }
                 Incoming::Ping => {
                     let pong = Bytes::from(frame::pong(payload));
                     self.connection.outbox().push_bytes(pong);
@@ -472,12 +475,11 @@ impl Reader<'_> {
         }
         Ok(taken)
     }
+}
 
-    async fn handle(&self, session: &mut Session, text: &[u8]) -> Result<(), Close> {
-        let text = std::str::from_utf8(text).map_err(|_| Close::InvalidUtf8)?;
-        session.handle(text).await?;
-        self.sockets.judge(session)
-    }
+async fn handle(session: &mut Session, text: &[u8]) -> Result<(), Close> {
+    let text = std::str::from_utf8(text).map_err(|_| Close::InvalidUtf8)?;
+    session.handle(text).await
 }
 
 thread_local! {

@@ -116,7 +116,9 @@ impl Usage {
         let written = tokio::time::timeout(PATIENCE, database.add_usage(&self.node, &rows));
         let problem = match written.await {
             Ok(Ok(())) => {
-                self.prune_database(database, now).await;
+                let pruned = tokio::time::timeout(PATIENCE, self.prune_database(database, now));
+                // What takes too long is tried again in the next round.
+                let _ = pruned.await;
                 return;
             }
             Ok(Err(error)) => error.to_string(),

@@ -663,3 +663,45 @@ async fn a_node_writes_down_what_its_apps_did() {
         assert_eq!(left.unwrap().len(), 1);
     }
 }
+
+/// What happened is written down by a server that stops, for the app and in total.
+#[tokio::test]
+async fn a_server_that_stops_writes_its_last_counts_down() {
+    let on = TestDatabase::sqlite();
+    let database = on.open().await;
+    let mut server = on.server().await;
+    let mut first = server.subscriber("news").await;
+    let second = server.connect().await;
+    server.trigger("news", "tick", "1").await;
+    first.next().await;
+    drop(second);
+    let body = json!({"name": "tick", "channel": "a b", "data": "1"});
+    assert_eq!(server.post_event(&body).await.status, 400);
+
+    server.stop();
+    server.ended().await;
+
+    for who in [crate::support::ID, "*"] {
+        let points = database
+            .usage(Span::Hour, who, 0, u64::from(u32::MAX))
+            .await;
+        // Two, if an hour has ended meanwhile.
+        let mut sums = Sums::default();
+        for point in points.unwrap() {
+            sums.add(&point.sums);
+        }
+        assert_eq!((sums.connections_peak, sums.connections), (2, 0), "{who}");
+        assert_eq!((sums.api_requests, sums.api_events), (2, 1), "{who}");
+        // The greeting and the event; the subscription.
+        assert_eq!(
+            (sums.messages_sent, sums.messages_received),
+            (2, 1),
+            "{who}"
+        );
+        assert_eq!(sums.quota_messages, 2, "{who}");
+        assert!(
+            sums.sent_bytes > 100 && sums.received_bytes > 50,
+            "{sums:?}"
+        );
+    }
+}

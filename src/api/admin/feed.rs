@@ -439,12 +439,7 @@ impl Filter {
     /// The beginning of the data, where it may be seen.
     fn data(&self, channel: &ChannelName, data: &str) -> Option<String> {
         let is_public = channel.kind() == ChannelKind::Public;
-        (is_public || self.shows_private_data).then(|| {
-            let end = (0..=data.len().min(MAX_DATA))
-                .rev()
-                .find(|end| data.is_char_boundary(*end))
-                .unwrap_or(0);
-            data[..end].to_owned()
-        })
+        let end = data.floor_char_boundary(MAX_DATA);
+        (is_public || self.shows_private_data).then(|| data[..end].to_owned())
     }
 }

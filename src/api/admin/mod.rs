@@ -53,6 +53,10 @@ const ROOT: &str = "/admin/v1";
 /// Bytes of a body.
 const MAX_BODY: usize = 256 << 10;
 
+/// Time to do what is asked for; a webhook that is tried out has time-outs of its
+/// own, which are shorter.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Wrong tokens that may come from one address in a minute; then nothing from there
 /// is looked at for a minute.
 const FAILURES_PER_MINUTE: u32 = 10;
@@ -150,7 +154,13 @@ impl Admin {
             query: head.uri.query().unwrap_or_default(),
             body: super::read_body(body, MAX_BODY).await?,
         };
-        router::run(operation, self, &call).await
+        // A database that hangs must not keep the server from stopping.
+        let done = tokio::time::timeout(PATIENCE, router::run(operation, self, &call));
+        done.await.unwrap_or_else(|_| {
+            let message = format!("nothing was answered within {} s", PATIENCE.as_secs());
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Err(AdminError::new(status, "unavailable", message).retry_after(1))
+        })
     }
 
     fn authenticate(&self, headers: &HeaderMap, peer: Peer) -> Result<(), AdminError> {
