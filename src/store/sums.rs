@@ -120,7 +120,7 @@ impl Rule {
 }
 
 impl Sums {
-    /// The numbers in the order of [`COLUMNS`].
+    /// The numbers in the order of the columns of the table.
     #[must_use]
     pub fn values(&self) -> [u64; COLUMNS.len()] {
         [
@@ -142,7 +142,7 @@ impl Sums {
         ]
     }
 
-    /// The counts of numbers in the order of [`COLUMNS`].
+    /// The counts of numbers in the order of the columns of the table.
     #[must_use]
     pub fn from_values(values: [u64; COLUMNS.len()]) -> Self {
         let [
