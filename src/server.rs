@@ -174,7 +174,7 @@ impl Server {
             authorization: config.connection.authorization_timeout,
             stalled_write: config.connection.stalled_write,
         };
-        let (engine, engine_task) = engine(&config.engine)?;
+        let (engine, engine_task) = engine(&config.engine, config.webhooks.hold_back)?;
         let hub = Arc::new(Hub::new(
             engine,
             timeouts,
@@ -504,7 +504,10 @@ fn open(
 }
 
 /// The engine of the configuration, and the task that it needs.
-fn engine(config: &EngineConfig) -> anyhow::Result<(Arc<dyn Engine>, Option<RedisTask>)> {
+fn engine(
+    config: &EngineConfig,
+    hold_back: Duration,
+) -> anyhow::Result<(Arc<dyn Engine>, Option<RedisTask>)> {
     let Some(address) = config.url.as_ref().and_then(|url| url.parse()) else {
         return Ok((Arc::new(MemoryEngine::new()), None));
     };
@@ -521,6 +524,7 @@ fn engine(config: &EngineConfig) -> anyhow::Result<(Arc<dyn Engine>, Option<Redi
         database: address.database,
         prefix: config.prefix.clone(),
         node_timeout: config.node_timeout,
+        hold_back,
     };
     let (engine, task) = RedisEngine::new(settings).context("engine.url cannot be used")?;
     Ok((Arc::new(engine), Some(task)))

@@ -149,8 +149,8 @@ impl Hub {
     }
 
     /// Reports a first or a last that an engine has found out.
-    pub fn report(&self, app: &AppId, scope: Scope, kind: HubEventKind) {
-        self.core.events.emit_scoped(app, scope, || kind);
+    pub fn report(&self, event: HubEvent) {
+        self.core.events.send(event);
     }
 
     /// The part of the hub that belongs to an app, if it was used since the start.

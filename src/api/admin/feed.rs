@@ -366,10 +366,11 @@ impl Filter {
             HubEventKind::ConnectionOpened { .. }
             | HubEventKind::ConnectionClosed { .. }
             | HubEventKind::QuotaWarning { .. }
+            | HubEventKind::Inherited(_)
             | HubEventKind::UserOnline { .. }
             | HubEventKind::UserOffline { .. } => None,
         };
-        let mut shown = self.without_channel(event.kind);
+        let mut shown = self.without_channel(event.kind)?;
         if !self.takes(&app, shown.kind, channel.as_ref()) {
             return None;
         }
@@ -378,7 +379,8 @@ impl Filter {
         Some(shown)
     }
 
-    fn without_channel(&self, event: HubEventKind) -> FeedEvent {
+    /// `None` for what another node has shown already.
+    fn without_channel(&self, event: HubEventKind) -> Option<FeedEvent> {
         let new = FeedEvent::new;
         let socket = |kind, socket_id: fanfare_protocol::SocketId| FeedEvent {
             socket_id: Some(socket_id.to_string()),
@@ -388,7 +390,8 @@ impl Filter {
             user_id: Some(user_id.to_string()),
             ..new(kind)
         };
-        match event {
+        Some(match event {
+            HubEventKind::Inherited(_) => return None,
             HubEventKind::ConnectionOpened { socket_id } => socket(FeedKind::Connected, socket_id),
             HubEventKind::ConnectionClosed { socket_id } => {
                 socket(FeedKind::Disconnected, socket_id)
@@ -433,7 +436,7 @@ impl Filter {
             },
             HubEventKind::UserOnline { user_id } => user(FeedKind::UserOnline, user_id),
             HubEventKind::UserOffline { user_id } => user(FeedKind::UserOffline, user_id),
-        }
+        })
     }
 
     /// The beginning of the data, where it may be seen.

@@ -11,6 +11,8 @@
 //! compared again. Local delivery never waits for Redis.
 
 mod burial;
+mod edge;
+mod holds;
 mod keys;
 mod link;
 mod message;
@@ -38,7 +40,8 @@ use self::outgoing::{Keep, Outgoing, OutgoingQueue};
 use self::registry::Registry;
 use super::MemoryEngine;
 use crate::hub::engine::{
-    CachedEvent, Engine, EngineError, Figure, Health, Occupancy, Publication, SharedState,
+    CachedEvent, Departure, Engine, EngineError, Figure, Health, Occupancy, Publication,
+    SharedState,
 };
 use crate::hub::{AppHub, Hub};
 
@@ -62,6 +65,8 @@ pub struct RedisSettings {
     pub prefix: String,
     /// Time within which the entries of a dead node are removed.
     pub node_timeout: Duration,
+    /// Time that departures wait for a return before back ends are told.
+    pub hold_back: Duration,
 }
 
 /// What runs there.
@@ -466,6 +471,10 @@ impl Engine for RedisEngine {
 
     fn terminate(&self, app: &AppId, user: &UserId) {
         self.publish_to(&TopicId::user(app, user), TERMINATE.to_vec(), None);
+    }
+
+    fn claim(&self, departures: Vec<Departure>) -> BoxFuture<'static, Vec<Departure>> {
+        holds::claim(Arc::clone(&self.shared), departures).boxed()
     }
 
     fn health(&self) -> Health {
