@@ -15,7 +15,8 @@ use prometheus::{
 use serde::Serialize;
 
 use super::figures::ApiFigures;
-use crate::hub::engine::Health as EngineHealth;
+use crate::adapter::supervisor::Adapters;
+use crate::hub::engine::Figure;
 use crate::hub::{AppHub, Hub};
 use crate::limits::Meters;
 use crate::store::Replica;
@@ -34,6 +35,8 @@ pub struct Sources {
     pub webhooks: Option<webhook::Figures>,
     /// The database of apps, if there is one.
     pub replica: Option<Arc<Replica>>,
+    /// Adapters, if there are any.
+    pub adapters: Adapters,
     /// The port of the clients, where figures have the names of soketi too.
     pub soketi_port: Option<u16>,
 }
@@ -49,6 +52,7 @@ pub(super) fn text(sources: &Sources) -> prometheus::Result<Vec<u8>> {
         meters,
         webhooks,
         replica,
+        adapters,
         soketi_port,
     } = sources;
     let registry = Registry::new();
@@ -57,7 +61,8 @@ pub(super) fn text(sources: &Sources) -> prometheus::Result<Vec<u8>> {
     api.register(&registry)?;
     quota_figures(hub, meters, &registry)?;
     app_figures(&hub.apps(), &registry)?;
-    engine_figures(&hub.engine().health(), &registry)?;
+    figures(&hub.engine().health().figures, &registry)?;
+    adapter_figures(adapters, &registry)?;
     if let Some(figures) = webhooks {
         figures.register(&registry)?;
     }
@@ -158,8 +163,31 @@ fn quota_figures(hub: &Hub, meters: &Meters, registry: &Registry) -> prometheus:
     registry.register(Box::new(limit))
 }
 
-fn engine_figures(health: &EngineHealth, registry: &Registry) -> prometheus::Result<()> {
-    for figure in &health.figures {
+fn adapter_figures(adapters: &Adapters, registry: &Registry) -> prometheus::Result<()> {
+    let up = IntGaugeVec::new(
+        Opts::new("fanfare_adapter_up", "1 while the adapter works."),
+        &["adapter"],
+    )?;
+    let restarts = IntCounterVec::new(
+        Opts::new(
+            "fanfare_adapter_restarts_total",
+            "Times that the adapter was started again after it had failed.",
+        ),
+        &["adapter"],
+    )?;
+    for state in adapters.states() {
+        up.with_label_values(&[state.name]).set(state.is_up.into());
+        restarts
+            .with_label_values(&[state.name])
+            .inc_by(state.restarts);
+    }
+    registry.register(Box::new(up))?;
+    registry.register(Box::new(restarts))?;
+    figures(&adapters.figures(), registry)
+}
+
+fn figures(figures: &[Figure], registry: &Registry) -> prometheus::Result<()> {
+    for figure in figures {
         if figure.is_gauge {
             let gauge = IntGauge::new(figure.name, figure.help)?;
             gauge.set(i64::try_from(figure.value).unwrap_or(i64::MAX));

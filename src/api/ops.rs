@@ -25,7 +25,7 @@ impl Ops {
     #[must_use]
     pub fn new(sources: Sources, admin: Option<Arc<Admin>>) -> Self {
         Self {
-            health: Health::new(Arc::clone(&sources.hub)),
+            health: Health::new(Arc::clone(&sources.hub), sources.adapters.clone()),
             sources,
             admin,
         }

@@ -187,10 +187,9 @@ async fn request(
     let stream = TcpStream::connect(address).await.unwrap();
     let mut connection = HttpClient::new(stream).await;
     let credentials = token.map(|token| format!("Bearer {token}"));
-    let header = credentials.as_deref().map(|text| ("Authorization", text));
-    connection
-        .send_with(method, target, header.as_slice(), body)
-        .await
+    let mut headers = vec![("Host", "127.0.0.1")];
+    headers.extend(credentials.as_deref().map(|text| ("Authorization", text)));
+    connection.send_with(method, target, &headers, body).await
 }
 
 /// With a database, and an app in the file.
