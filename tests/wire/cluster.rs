@@ -1,11 +1,13 @@
 //! Two nodes with a real Redis between them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde_json::json;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
 
 use super::redis::Redis;
-use super::support::{ID, TestServer};
+use super::support::{Client, ID, TestServer};
 
 const ROOM: &str = "presence-room";
 
@@ -136,4 +138,169 @@ async fn a_user_is_thrown_out_of_both_nodes() {
         there.closed().await,
         (4009, "Connection terminated by the application".to_owned())
     );
+}
+
+/// 77: snapshot and stream of a member who joins fit together, whatever the others
+/// do on either node at the same time.
+#[tokio::test]
+async fn everybody_who_joins_at_once_sees_everybody_once() {
+    const COUNT: usize = 25;
+    let redis = Redis::start().await;
+    let nodes = [node(&redis).await, node(&redis).await];
+    let everybody: BTreeSet<String> = (0..2 * COUNT).map(|n| n.to_string()).collect();
+
+    let joins = (0..2 * COUNT).map(|number| {
+        let node = &nodes[number % 2];
+        async move {
+            let mut client = node.connect().await;
+            let data = json!({"user_id": number.to_string()}).to_string();
+            let presence = client.join(ROOM, &data).await;
+            (client, presence)
+        }
+    });
+    let mut joined = join_all(joins).await;
+
+    for (client, presence) in &mut joined {
+        let ids = presence["ids"].as_array().unwrap();
+        let mut seen = BTreeSet::new();
+        for id in ids {
+            assert!(seen.insert(id.as_str().unwrap().to_owned()), "{id} twice");
+        }
+        while seen.len() < 2 * COUNT {
+            let added = client.next_data("pusher_internal:member_added", ROOM).await;
+            let id = added["user_id"].as_str().unwrap().to_owned();
+            assert!(seen.insert(id), "{added} was there");
+        }
+        assert_eq!(seen, everybody);
+        client.receives_nothing_before_pong().await;
+    }
+}
+
+/// 93.
+#[tokio::test]
+async fn client_events_reach_the_other_node_and_not_their_sender() {
+    let redis = Redis::start().await;
+    let (one, two) = (node(&redis).await, node(&redis).await);
+    let mut here = one.connect().await;
+    here.join(ROOM, r#"{"user_id":"1"}"#).await;
+    let mut there = two.connect().await;
+    there.join(ROOM, r#"{"user_id":"2"}"#).await;
+    here.next_data("pusher_internal:member_added", ROOM).await;
+
+    here.send(&json!({"event": "client-typing", "channel": ROOM, "data": {"n": 1}}))
+        .await;
+
+    assert_eq!(
+        there.next().await,
+        json!({"event": "client-typing", "channel": ROOM, "data": "{\"n\":1}", "user_id": "1"})
+    );
+    there
+        .send(&json!({"event": "client-back", "channel": ROOM, "data": {}}))
+        .await;
+    assert_eq!(here.next().await["event"], "client-back");
+    here.receives_nothing_before_pong().await;
+}
+
+/// 106.
+#[tokio::test]
+async fn the_last_event_of_a_cache_channel_is_kept_for_all_nodes() {
+    let redis = Redis::start().await;
+    let (one, two) = (node(&redis).await, node(&redis).await);
+    let mut early = two.subscriber("cache-x").await;
+    assert_eq!(early.next().await["event"], "pusher:cache_miss");
+
+    one.trigger("cache-x", "first", "1").await;
+    one.trigger("cache-x", "last", "2").await;
+
+    assert_eq!(early.next().await["event"], "first");
+    assert_eq!(early.next().await["event"], "last");
+    let last = json!({"event": "last", "data": "2", "channel": "cache-x"});
+    let three = node(&redis).await;
+    for server in [&one, &two, &three] {
+        let mut late = server.subscriber("cache-x").await;
+        assert_eq!(late.next().await, last);
+        late.receives_nothing_before_pong().await;
+    }
+    early.receives_nothing_before_pong().await;
+}
+
+/// 118, across nodes.
+#[tokio::test]
+async fn events_to_a_user_reach_its_connections_on_all_nodes() {
+    let redis = Redis::start().await;
+    let (one, two) = (node(&redis).await, node(&redis).await);
+    let mut phone = one.connect().await;
+    let mut laptop = two.connect().await;
+    for client in [&mut phone, &mut laptop] {
+        client.sign_in(r#"{"id":"7"}"#).await;
+        client.subscribe("#server-to-user-7").await;
+    }
+
+    one.trigger("#server-to-user-7", "hello", "x").await;
+
+    let hello = json!({"event": "hello", "data": "x", "channel": "#server-to-user-7"});
+    assert_eq!(phone.next().await, hello);
+    assert_eq!(laptop.next().await, hello);
+}
+
+async fn watched(client: &mut Client) -> Value {
+    let message = client.next().await;
+    assert_eq!(
+        message["event"], "pusher_internal:watchlist_events",
+        "{message}"
+    );
+    let data: Value = serde_json::from_str(message["data"].as_str().unwrap()).unwrap();
+    data["events"].clone()
+}
+
+/// 122 to 126, across nodes.
+#[tokio::test]
+async fn who_watches_hears_of_the_first_and_the_last_connection_of_all_nodes() {
+    let redis = Redis::start().await;
+    let (one, two) = (node(&redis).await, node(&redis).await);
+    let mut watcher = one.connect().await;
+    watcher.sign_in(r#"{"id":"w","watchlist":["7"]}"#).await;
+    let change = |name: &str| json!([{"name": name, "user_ids": ["7"]}]);
+    assert_eq!(watched(&mut watcher).await, change("offline"));
+
+    let mut phone = two.connect().await;
+    phone.sign_in(r#"{"id":"7"}"#).await;
+    assert_eq!(watched(&mut watcher).await, change("online"));
+    let mut laptop = one.connect().await;
+    laptop.sign_in(r#"{"id":"7"}"#).await;
+    let mut late = two.connect().await;
+    late.sign_in(r#"{"id":"l","watchlist":["7"]}"#).await;
+    assert_eq!(watched(&mut late).await, change("online"));
+    drop(phone);
+    watcher.receives_nothing_before_pong().await;
+    drop(laptop);
+
+    assert_eq!(watched(&mut watcher).await, change("offline"));
+    assert_eq!(watched(&mut late).await, change("offline"));
+}
+
+#[tokio::test]
+async fn subscribers_are_counted_on_all_nodes() {
+    let redis = Redis::start().await;
+    let counting = async || {
+        let server = TestServer::with(|config| {
+            config.engine.url = Some(redis.url().as_str().into());
+            config.apps[0].subscription_count = true;
+        })
+        .await;
+        server.ready().await;
+        server
+    };
+    let (one, two) = (counting().await, counting().await);
+    let count = async |client: &mut Client| {
+        let event = "pusher_internal:subscription_count";
+        client.next_data(event, "news").await["subscription_count"].clone()
+    };
+    let mut here = one.subscriber("news").await;
+    assert_eq!(count(&mut here).await, 1);
+    let mut there = two.subscriber("news").await;
+    assert_eq!(count(&mut there).await, 2);
+    assert_eq!(count(&mut here).await, 2);
+    drop(there);
+    assert_eq!(count(&mut here).await, 1);
 }

@@ -12,6 +12,7 @@ mod channels;
 mod client_events;
 mod cluster;
 mod connection;
+mod crowd;
 mod delivery;
 mod deployment;
 mod faults;
