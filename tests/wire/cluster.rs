@@ -75,13 +75,14 @@ async fn members_are_those_of_both_nodes() {
     let mut here = one.connect().await;
     here.join(ROOM, r#"{"user_id":"1"}"#).await;
     let mut there = two.connect().await;
+    let users = format!("/channels/{ROOM}/users");
+    two.until(&users, json!({"users": [{"id": "1"}]})).await;
 
     let presence = there.join(ROOM, r#"{"user_id":"2"}"#).await;
 
     assert_eq!(presence["ids"], json!(["1", "2"]));
     let added = here.next_data("pusher_internal:member_added", ROOM).await;
     assert_eq!(added, json!({"user_id": "2"}));
-    let users = format!("/channels/{ROOM}/users");
     for server in [&one, &two] {
         server
             .until(&users, json!({"users": [{"id": "1"}, {"id": "2"}]}))

@@ -21,6 +21,11 @@ pub(crate) struct Deployment {
     back_end: Option<Receiver>,
     hook: String,
     hold_back: f64,
+    /// Where the nodes find Redis, if not where it is.
+    pub(crate) url: Option<String>,
+    pub(crate) prefix: String,
+    /// Further variables of the nodes.
+    pub(crate) environment: Vec<(String, String)>,
     directory: TempDir,
 }
 
@@ -40,6 +45,9 @@ impl Deployment {
         let back_end = Receiver::start().await;
         Self {
             hold_back,
+            url: None,
+            prefix: "fanfare".to_owned(),
+            environment: Vec::new(),
             redis: Redis::start().await,
             hook: back_end.url(),
             back_end: Some(back_end),
@@ -54,7 +62,8 @@ impl Deployment {
 
     /// A node on a port that it is told.
     pub(crate) async fn node_on(&self, port: u16) -> Node {
-        let url = self.redis.url();
+        let url = self.url.clone().unwrap_or_else(|| self.redis.url());
+        let prefix = &self.prefix;
         let hook = &self.hook;
         let hold_back = self.hold_back;
         let config = format!(
@@ -66,6 +75,7 @@ impl Deployment {
 
             [engine]
             url = "{url}"
+            prefix = "{prefix}"
             node_timeout = 3
 
             [webhooks]
@@ -90,6 +100,7 @@ impl Deployment {
             .args(["serve", "--config"])
             .arg(&path)
             .env_clear()
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true)

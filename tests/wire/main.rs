@@ -30,6 +30,7 @@ mod private;
 mod proxy;
 mod raw_ws;
 mod redis;
+mod redis_kinds;
 mod store;
 mod subscription_count;
 mod tls;
