@@ -512,6 +512,7 @@ fn http_fallback_settings(config: &Config) -> HttpFallbackSettings {
     let fallback = &config.http_fallback;
     HttpFallbackSettings {
         path: fallback.path.clone(),
+        hostname: fallback.hostname.clone(),
         activity_timeout: config.connection.activity_timeout,
         max_message_bytes: config.connection.max_message_bytes,
         outbox_bytes: config.connection.outbox_bytes,

@@ -171,7 +171,25 @@ impl Ledger {
     }
 }
 
-/// An empty histogram of microseconds.
+/// An empty histogram of microseconds, up to an hour.
 pub(crate) fn histogram() -> Histogram<u64> {
-    Histogram::new(3).expect("three digits are a precision")
+    // Bounds of its own: one that grows by itself does so in `record` only, and
+    // `saturating_record` would take two milliseconds for the longest time there is.
+    Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("bounds and digits are in range")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_times_are_kept_as_they_are() {
+        let mut histogram = histogram();
+        for time_us in [10, 5_000, 5_000, 90_000_000] {
+            histogram.saturating_record(time_us);
+        }
+
+        assert_eq!(histogram.value_at_quantile(0.5) / 10, 500);
+        assert!(histogram.equivalent(histogram.max(), 90_000_000));
+    }
 }

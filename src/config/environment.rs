@@ -232,6 +232,11 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
         Form::Text,
     ),
     (
+        "FANFARE_HTTP_FALLBACK_HOSTNAME",
+        "http_fallback.hostname",
+        Form::Text,
+    ),
+    (
         "FANFARE_HTTP_FALLBACK_HEARTBEAT",
         "http_fallback.heartbeat",
         Form::Number,

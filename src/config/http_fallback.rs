@@ -16,6 +16,11 @@ pub struct HttpFallbackConfig {
     pub enabled: bool,
     /// Where their requests go: `httpPath` of pusher-js. Default `/pusher`.
     pub path: String,
+    /// The name of this node that clients reach it by, where a load balancer spreads
+    /// requests: pusher-js then sends the other requests of a session to it, with the
+    /// port unchanged. Default none: they go where the first one went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
     /// Seconds of silence after which a client gets a heartbeat; must be shorter
     /// than what proxies allow. Default 25.
     #[serde(with = "seconds")]
@@ -40,6 +45,7 @@ impl Default for HttpFallbackConfig {
         Self {
             enabled: true,
             path: "/pusher".to_owned(),
+            hostname: None,
             heartbeat: Duration::from_secs(25),
             answer_wait: Duration::from_secs(15),
             session_grace: Duration::from_secs(10),
@@ -59,6 +65,14 @@ impl HttpFallbackConfig {
                 None,
             ));
         }
+        if let Some(hostname) = self.hostname.as_deref().filter(|name| !is_hostname(name)) {
+            return Err(ConfigError::bad_value(
+                "http_fallback.hostname",
+                hostname,
+                "a host name such as node-1.example.com, without a port",
+                None,
+            ));
+        }
         if let Some(script) = self
             .sockjs_scripts
             .iter()
@@ -73,6 +87,20 @@ impl HttpFallbackConfig {
         }
         Ok(())
     }
+}
+
+/// Whether `text` is a name by the rules of host names (RFC 1123), which hold for
+/// IPv4 addresses too.
+fn is_hostname(text: &str) -> bool {
+    text.len() <= 253
+        && text.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        })
 }
 
 /// Whether `text` is a path of one or more plain segments.

@@ -45,6 +45,7 @@ fn with_every_key() -> Config {
         ..TlsConfig::new("cert.pem", "key.pem")
     });
     config.engine.url = Some("redis://127.0.0.1".into());
+    config.http_fallback.hostname = Some("node-1".to_owned());
     config.raw_ws.key = Some("key".to_owned());
     config.store = StoreConfig {
         url: Some("sqlite://fanfare.db".into()),

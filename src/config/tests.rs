@@ -200,6 +200,16 @@ fn what_is_wrong_is_named_with_key_value_and_expectation() {
             "server.port = 70000 (set by FILE) is not valid: expected a whole number from 0 to 65535",
         ),
         (
+            "[http_fallback]\nhostname = \"node-1:6001\"",
+            &[],
+            "http_fallback.hostname = \"node-1:6001\" (set by FILE) is not valid: expected a host name such as",
+        ),
+        (
+            "[http_fallback]\nhostname = \"a\\\"}b\"",
+            &[],
+            "http_fallback.hostname = ",
+        ),
+        (
             "[server]\nport = \"x\"",
             &[],
             "server.port = \"x\" (set by FILE) is not valid: expected a whole number from 0 to 65535",

@@ -124,6 +124,26 @@ for (const transport of TRANSPORTS) {
   });
 }
 
+for (const transport of TRANSPORTS) {
+  test(`a session over ${transport} stays on its node past a load balancer (196, 200)`, async (t) => {
+    const begun = await startServer(t, {
+      server: 'host = "127.0.0.2"',
+      tables: '[http_fallback]\nhostname = "127.0.0.2"',
+    });
+    const node = { host: '127.0.0.2', port: begun.port };
+    const other = await startServer(t);
+    // pusher-js exchanges the host and keeps the port.
+    const balancer = await startProxy(t, node, { next: other, host: '127.0.0.3', port: node.port });
+
+    const pusher = await connect(t, node, everyWayTo(balancer, [transport]));
+    const ears = new Ears(await subscribe(pusher, 'orders'));
+    await serverSdk(node).trigger('orders', 'order', { id: 7 });
+
+    assert.deepEqual((await ears.next('order')).data, { id: 7 });
+    assert.equal(balancer.sent, 0);
+  });
+}
+
 for (const version of Object.keys(PUSHER_JS).slice(1)) {
   for (const transport of TRANSPORTS) {
     test(`pusher-js ${version} hears channels over ${transport} (197)`, async (t) => {

@@ -540,6 +540,24 @@ async fn polls_get_one_line_each() {
     assert_eq!(poll(&server, "g9ftbuj5").await.body, "h\n");
 }
 
+/// 196: pusher-js is told where its session lives, by either transport; what SockJS
+/// clients get stays as they know it.
+#[tokio::test]
+async fn the_open_frame_names_the_node() {
+    let server = TestServer::with(|config| {
+        config.http_fallback.hostname = Some("node-1.example.com".to_owned());
+    })
+    .await;
+    let open = "o{\"hostname\":\"node-1.example.com\"}\n";
+
+    assert_eq!(poll(&server, "polling").await.body, open);
+    let mut stream = Incoming::open(&server, "POST", &url("streams", "xhr_streaming")).await;
+    stream.line().await;
+    assert_eq!(stream.line().await, open.trim_end());
+    let sockjs = server.http("POST", "/pusher/000/sockjs/xhr", "").await;
+    assert_eq!(sockjs.body, "o\n");
+}
+
 /// 192: a poll's answer stays near 128 KiB, and the rest comes with the next.
 #[tokio::test]
 async fn a_poll_gets_no_more_than_fits() {

@@ -50,6 +50,9 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Header names that a pre-flight may ask for, in bytes.
 const MAX_ALLOWED_HEADERS: usize = 512;
 
+/// The first frame of a session that may move.
+const OPEN: Bytes = Bytes::from_static(b"o");
+
 const SCRIPT: &str = "application/javascript; charset=UTF-8";
 const TEXT: &str = "text/plain; charset=UTF-8";
 const NO_STORE: HeaderValue =
@@ -61,6 +64,8 @@ const ANY: HeaderValue = HeaderValue::from_static("*");
 pub struct HttpFallbackSettings {
     /// Where their requests go: `httpPath` of pusher-js.
     pub path: String,
+    /// Where pusher-js sends the other requests of a session.
+    pub hostname: Option<String>,
     /// Seconds of silence that clients are told to allow.
     pub activity_timeout: u32,
     /// Bytes of one message from a client.
@@ -85,6 +90,8 @@ pub struct HttpFallback {
     hub: Arc<Hub>,
     sockets: Arc<WebSockets>,
     settings: HttpFallbackSettings,
+    /// The first frame of a session of pusher-js.
+    open_frame: Bytes,
     rules: Arc<OutboxRules>,
     sessions: Mutex<HashMap<SessionId, Arc<Record>>>,
     unbound: Arc<Semaphore>,
@@ -127,10 +134,15 @@ impl HttpFallback {
             max_bytes: settings.outbox_bytes,
             node: Arc::clone(hub.node()),
         });
+        let open_frame = match &settings.hostname {
+            Some(hostname) => format!(r#"o{{"hostname":"{hostname}"}}"#).into(),
+            None => OPEN,
+        };
         Self {
             hub,
             sockets,
             settings,
+            open_frame,
             rules,
             sessions: Mutex::default(),
             unbound: Arc::new(Semaphore::new(MAX_UNBOUND)),
@@ -222,8 +234,10 @@ impl HttpFallback {
         let cut = request.extensions().get::<Cut>().cloned();
         let receiver = record.line.receive(cut.unwrap_or_default());
         let framing = match (action, &id.key) {
-            (Action::Poll, _) if is_new => {
-                return script_answer(Bytes::from_static(b"o\n"), allowed);
+            (Action::Poll, key) if is_new => {
+                let mut line = self.opening(key.is_some()).to_vec();
+                line.push(b'\n');
+                return script_answer(line.into(), allowed);
             }
             (Action::Poll | Action::Send, _) => return self.poll(receiver, allowed).await,
             (Action::Events, _) => Framing::Events,
@@ -234,8 +248,18 @@ impl HttpFallback {
             heartbeat: self.settings.heartbeat,
             reopen: self.settings.reopen_wait,
         };
-        let body = StreamBody::new(receiver, framing, times, is_new);
+        let opening = is_new.then(|| self.opening(id.key.is_some()));
+        let body = StreamBody::new(receiver, framing, times, opening);
         stream_answer(framing, AnswerBody::Stream(Box::pin(body)), allowed)
+    }
+
+    /// The first frame of a session. SockJS clients know it in its plain form only.
+    fn opening(&self, is_pusher: bool) -> Bytes {
+        if is_pusher {
+            self.open_frame.clone()
+        } else {
+            OPEN
+        }
     }
 
     /// One line, as soon as there is one.
@@ -510,7 +534,7 @@ fn refusal(action: Action, is_pusher: bool, close: &Close) -> Answer {
         Action::Stream if is_pusher => Framing::Lines,
         Action::Stream | Action::Poll | Action::Send => Framing::EndingLines,
     };
-    let frames = [&b"o"[..], &close_frame(close)];
+    let frames = [&OPEN[..], &close_frame(close)];
     let body = framing.whole(action != Action::Poll, &frames);
     let content_type = match framing {
         Framing::Events => "text/event-stream; charset=UTF-8",

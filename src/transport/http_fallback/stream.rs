@@ -66,14 +66,15 @@ enum Phase {
 }
 
 impl StreamBody {
+    /// `opening` is the first frame of a new session.
     pub(super) fn new(
         receiver: Receiver,
         framing: Framing,
         times: StreamTimes,
-        is_new: bool,
+        opening: Option<Bytes>,
     ) -> Self {
-        let frames: &[&[u8]] = if is_new { &[b"o"] } else { &[] };
-        let head = framing.whole(true, frames);
+        let frames: Vec<&[u8]> = opening.iter().map(|frame| &frame[..]).collect();
+        let head = framing.whole(true, &frames);
         Self {
             receiver,
             framing,
