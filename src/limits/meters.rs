@@ -2,7 +2,8 @@
 //!
 //! Nothing here is on the way of an event. A rate is looked at once for each API
 //! request; the messages of a day are the difference of counters that the hub
-//! keeps anyway. The numbers are those of one node, from its start on.
+//! keeps anyway. Rates are those of one node; a day is that of the deployment, as far
+//! as its nodes have told one another, and without others from the start on.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -132,7 +133,8 @@ impl Meters {
         let total = hub.counters.messages() + webhooks;
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut day = meter.day.lock().unwrap_or_else(PoisonError::into_inner);
-        let used = day.note(now.as_secs() / SECONDS_PER_DAY, total, limit);
+        let elsewhere = |number, here| hub.used_elsewhere(number, here);
+        let used = day.note(now.as_secs() / SECONDS_PER_DAY, total, elsewhere, limit);
         if used == Use::Warning {
             tracing::warn!(
                 app.id = %hub.id(),
@@ -207,8 +209,16 @@ impl Rate {
 }
 
 impl Day {
-    /// Notes what has been counted in total by now, on the day `number`.
-    fn note(&mut self, number: u64, total: u64, limit: u64) -> Use {
+    /// Notes what has been counted here in total by now, on the day `number`.
+    /// `elsewhere` tells what other nodes have used of a day, and is told what this
+    /// one has.
+    fn note(
+        &mut self,
+        number: u64,
+        total: u64,
+        elsewhere: impl FnOnce(u64, u64) -> u64,
+        limit: u64,
+    ) -> Use {
         // A clock that was set back does not begin a day.
         if number > self.number {
             *self = Self {
@@ -218,7 +228,8 @@ impl Day {
                 is_warned: false,
             };
         }
-        let used = total.saturating_sub(self.total_before);
+        let here = total.saturating_sub(self.total_before);
+        let used = here.saturating_add(elsewhere(self.number, here));
         let is_high = used.saturating_mul(100) >= limit.saturating_mul(WARNING_PERCENT);
         if is_high && !self.is_warned {
             self.is_warned = true;
@@ -236,26 +247,39 @@ impl Day {
 mod tests {
     use super::*;
 
+    fn alone(_day: u64, _here: u64) -> u64 {
+        0
+    }
+
     #[test]
     fn a_day_warns_once_at_80_percent_and_is_over_at_100() {
         let mut day = Day::default();
 
-        assert_eq!(day.note(20_000, 79, 100), Use::Fine);
-        assert_eq!(day.note(20_000, 80, 100), Use::Warning);
-        assert_eq!(day.note(20_000, 99, 100), Use::Fine);
-        assert_eq!(day.note(20_000, 100, 100), Use::Over);
+        assert_eq!(day.note(20_000, 79, alone, 100), Use::Fine);
+        assert_eq!(day.note(20_000, 80, alone, 100), Use::Warning);
+        assert_eq!(day.note(20_000, 99, alone, 100), Use::Fine);
+        assert_eq!(day.note(20_000, 100, alone, 100), Use::Over);
     }
 
     #[test]
     fn the_next_day_begins_with_nothing_used() {
         let mut day = Day::default();
-        assert_eq!(day.note(20_000, 150, 100), Use::Over);
+        assert_eq!(day.note(20_000, 150, alone, 100), Use::Over);
 
-        assert_eq!(day.note(20_001, 160, 100), Use::Fine);
-        assert_eq!(day.note(20_001, 240, 100), Use::Warning);
+        assert_eq!(day.note(20_001, 160, alone, 100), Use::Fine);
+        assert_eq!(day.note(20_001, 240, alone, 100), Use::Warning);
         // A clock that goes back does not give the day away again.
-        assert_eq!(day.note(20_000, 260, 100), Use::Over);
-        assert_eq!(day.note(20_002, 260, 100), Use::Fine);
+        assert_eq!(day.note(20_000, 260, alone, 100), Use::Over);
+        assert_eq!(day.note(20_002, 260, alone, 100), Use::Fine);
+    }
+
+    #[test]
+    fn what_other_nodes_have_used_counts() {
+        let mut day = Day::default();
+
+        assert_eq!(day.note(20_000, 30, |_, here| here, 100), Use::Fine);
+        assert_eq!(day.note(20_000, 45, |_, here| here, 100), Use::Warning);
+        assert_eq!(day.note(20_000, 50, |_, here| here, 100), Use::Over);
     }
 
     #[test]

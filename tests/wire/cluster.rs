@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::redis::Redis;
-use super::support::{Client, ID, TestServer};
+use super::support::{Client, ID, TestServer, eventually};
 
 const ROOM: &str = "presence-room";
 
@@ -304,4 +304,80 @@ async fn subscribers_are_counted_on_all_nodes() {
     assert_eq!(count(&mut here).await, 2);
     drop(there);
     assert_eq!(count(&mut here).await, 1);
+}
+
+/// The messages of a day are those of all nodes, and of those that were before.
+#[tokio::test]
+async fn a_day_is_shared_by_all_nodes() {
+    const LIMIT: usize = 60;
+    let redis = Redis::start().await;
+    let limited = async || {
+        let server = TestServer::with(|config| {
+            config.engine.url = Some(redis.url().as_str().into());
+            config.apps[0].limits.messages_per_day = Some(LIMIT as u64);
+        })
+        .await;
+        server.ready().await;
+        server
+    };
+    let event = json!({"name": "a", "channel": "news", "data": "x"});
+    let (one, two) = (limited().await, limited().await);
+    for _ in 0..LIMIT {
+        assert_eq!(one.post_event(&event).await.status, 200);
+    }
+    assert_eq!(one.post_event(&event).await.status, 403);
+
+    for server in [two, limited().await] {
+        let mut accepted = 0;
+        eventually("the end of the day's messages", async || {
+            let is_over = server.post_event(&event).await.status == 403;
+            accepted += usize::from(!is_over);
+            is_over
+        })
+        .await;
+        // Not by what it took itself.
+        assert!(accepted < LIMIT, "{accepted}");
+    }
+}
+
+/// In pages, so that Redis can do other things in between.
+#[tokio::test]
+async fn a_hundred_thousand_channels_are_listed() {
+    const PARTITIONS: usize = 16;
+    const EACH: usize = 100_000 / PARTITIONS;
+    let redis = Redis::start().await;
+    let one = node(&redis).await;
+    let _own = one.subscriber("own").await;
+    // As other nodes would have told them.
+    for partition in 0..PARTITIONS {
+        let key = format!("fanfare:{{{ID}:{partition}}}:i");
+        let mut words = vec!["HSET".to_owned(), key];
+        for number in 0..EACH {
+            words.push(format!("cload-{partition}-{number}"));
+            words.push("1 0".to_owned());
+        }
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        redis.command(&words).await;
+    }
+    redis.command(&["CONFIG", "RESETSTAT"]).await;
+
+    let channels = one.get("/channels", &[]).await;
+
+    let names = channels["channels"].as_object().unwrap();
+    assert_eq!(names.len(), PARTITIONS * EACH + 1);
+    assert!(names.contains_key("own"));
+    let some = one
+        .get("/channels", &[("filter_by_prefix", "load-7-1")])
+        .await;
+    // 1, 10 to 19, 100 to 199, 1000 to 1999.
+    assert_eq!(some["channels"].as_object().unwrap().len(), 1_111);
+    let stats = redis.command(&["INFO", "commandstats"]).await;
+    let redis::Value::BulkString(stats) = stats else {
+        panic!("{stats:?}");
+    };
+    let stats = String::from_utf8(stats).unwrap();
+    for command in ["keys", "hkeys"] {
+        assert!(!stats.contains(&format!("cmdstat_{command}:")), "{stats}");
+    }
+    assert!(stats.contains("cmdstat_hscan:"), "{stats}");
 }
