@@ -9,7 +9,7 @@ use figment::value::Value;
 
 use super::app::MAX_RATE;
 use super::unsupported::{Loss, advice};
-use super::{AppConfig, ConfigError, error};
+use super::{AppConfig, ConfigError, error, redis_names};
 
 /// How the text of a variable is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -568,6 +568,19 @@ impl Environment {
                     value,
                 }),
             }
+        }
+        if let Some(found) = redis_names::find(variables)? {
+            for name in &found.names {
+                environment.used.push(Used {
+                    name: (*name).to_owned(),
+                    effect: Effect::Sets("engine.url"),
+                });
+            }
+            environment.settings.push(Setting {
+                key: "engine.url",
+                variable: found.names.join(", "),
+                value: Value::from(found.url),
+            });
         }
         for (name, key, form) in OWN_NAMES {
             let Some(text) = variables.get(*name) else {

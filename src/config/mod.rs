@@ -240,6 +240,7 @@ fn read_file(path: &std::path::Path) -> Result<toml::Table, ConfigError> {
 }
 
 #[cfg(test)]
+mod redis_names;
 mod reference;
 #[cfg(test)]
 mod tests;

@@ -45,6 +45,10 @@ struct Size {
 
 impl Size {
     fn from_environment() -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it is the test's, not the server's"
+        )]
         let text = std::env::var("FANFARE_CROWD").unwrap_or_default();
         let mut numbers = text.split(',').filter_map(|word| word.parse().ok());
         Self {
