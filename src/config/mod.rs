@@ -14,6 +14,7 @@ mod http_fallback;
 mod log;
 mod migration;
 mod raw_ws;
+mod redis_names;
 mod seconds;
 mod server;
 mod store;
@@ -240,7 +241,6 @@ fn read_file(path: &std::path::Path) -> Result<toml::Table, ConfigError> {
 }
 
 #[cfg(test)]
-mod redis_names;
 mod reference;
 #[cfg(test)]
 mod tests;

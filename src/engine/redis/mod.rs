@@ -11,6 +11,7 @@
 //! compared again. Local delivery never waits for Redis.
 
 mod burial;
+mod delivery;
 mod edge;
 mod holds;
 mod keys;
@@ -21,6 +22,7 @@ mod queries;
 mod registry;
 mod replica;
 mod script;
+mod topic;
 mod usage;
 
 use std::collections::{HashMap, HashSet};
