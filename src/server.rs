@@ -8,19 +8,26 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use fanfare_protocol::AppKey;
 use fastwebsockets::upgrade::is_upgrade_request;
+use futures_util::future::join_all;
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use listenfd::ListenFd;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::adapter::auth::AuthEndpoint;
+use crate::adapter::ground::{Adapter, Ground};
+use crate::adapter::rooms::{self, Rooms};
+use crate::adapter::supervisor::Adapters;
 use crate::api::{Api, Health, Ops, SignedPath, TestLog, statistics};
 use crate::apps::{AppStore, ConfigFileApps};
 use crate::config::{
-    AppConfig, Config, ConfigError, ConnectionConfig, EngineConfig, RedisDeployment, TlsConfig,
-    WebhooksConfig,
+    AppConfig, AuthConfig, Config, ConfigError, ConnectionConfig, EngineConfig, RedisDeployment,
+    TlsConfig, WebhooksConfig,
 };
-use crate::engine::{Deployment, MemoryEngine, RedisEngine, RedisSettings, RedisTask};
+use crate::engine::{
+    Deployment, MemoryEngine, RedisCommands, RedisEngine, RedisSettings, RedisTask,
+};
 use crate::http::{Answer, Handler, Peer, text_answer};
 use crate::hub::engine::Engine;
 use crate::hub::{Hub, Timeouts};
@@ -62,12 +69,15 @@ pub struct Server {
     ops: Arc<Ops>,
     listener: Listener,
     tls_listener: Option<Listener>,
+    rooms_listener: Option<Listener>,
     ops_listener: Listener,
     address: SocketAddr,
     tls_address: Option<SocketAddr>,
+    rooms_address: Option<SocketAddr>,
     metrics_address: SocketAddr,
     certificates: Option<Arc<Certificates>>,
     meters: Arc<Meters>,
+    adapters: Adapters,
     /// Absent: no app has any, and the hub need not tell what happens.
     webhooks: Option<Webhooks>,
     /// Absent: the apps of the configuration are all there are.
@@ -128,6 +138,14 @@ impl Server {
                 let address = SocketAddr::new(config.server.host, port);
                 let certificates = certificates.clone();
                 open(address, certificates, settings.clone(), "server.tls.port")
+            })
+            .transpose()?;
+        let rooms = Some(&config.adapters.rooms).filter(|rooms| rooms.enabled);
+        let rooms_listener = rooms
+            .and_then(|rooms| rooms.port)
+            .map(|port| {
+                let address = SocketAddr::new(config.server.host, port);
+                open(address, None, settings.clone(), "adapters.rooms.port")
             })
             .transpose()?;
         let ops_listener = match inherited.take_tcp_listener(1)? {
@@ -208,6 +226,25 @@ impl Server {
                 tasks.clone(),
             ))
         });
+        let rooms = rooms.zip(auth_config(config)).and_then(|(rooms, auth)| {
+            let app = config.app_id(rooms.app.as_deref())?;
+            let (hub, apps) = (Arc::clone(&hub), Arc::clone(&apps));
+            let ground = Ground::new(hub, apps, app, config.adapters.vacate_grace());
+            let redis =
+                redis_settings(&config.engine, config.webhooks.hold_back).map(RedisCommands::new);
+            Some(Arc::new(Rooms::new(ground, rooms, &auth, redis)))
+        });
+        let adapters: Vec<_> = rooms
+            .iter()
+            .map(|rooms| Arc::clone(rooms) as Arc<dyn Adapter>)
+            .collect();
+        let consumed = adapters.iter().flat_map(|adapter| adapter.consumes());
+        hub.consume(consumed.collect());
+        let adapters = Adapters::new(adapters);
+        let auth = auth_config(config).and_then(|auth| {
+            let app = config.app_id(auth.app.as_deref())?;
+            Some(AuthEndpoint::new(&auth, app, Arc::clone(&apps)))
+        });
         let listener_address = listener.address()?;
         let soketi_port = config
             .server
@@ -225,8 +262,10 @@ impl Server {
                     test_log.clone(),
                 ),
                 test_log,
-                health: Health::new(Arc::clone(&hub)),
+                health: Health::new(Arc::clone(&hub), adapters.clone()),
                 sockets,
+                auth,
+                rooms,
                 http_fallback,
                 path_prefix: config.server.path_prefix.clone(),
             }),
@@ -234,16 +273,20 @@ impl Server {
                 Arc::clone(&hub),
                 webhooks.as_ref().map(Webhooks::figures),
                 replica.clone(),
+                adapters.clone(),
                 soketi_port,
             )),
+            adapters,
             webhooks,
             meters,
             replica,
             address: listener_address,
             metrics_address: ops_listener.address()?,
             tls_address: tls_listener.as_ref().map(Listener::address).transpose()?,
+            rooms_address: rooms_listener.as_ref().map(Listener::address).transpose()?,
             listener,
             tls_listener,
+            rooms_listener,
             ops_listener,
             certificates,
             shutdown_grace: config.server.shutdown_grace,
@@ -265,6 +308,12 @@ impl Server {
     #[must_use]
     pub fn tls_address(&self) -> Option<SocketAddr> {
         self.tls_address
+    }
+
+    /// The further port of the call centre, if it has one.
+    #[must_use]
+    pub fn rooms_address(&self) -> Option<SocketAddr> {
+        self.rooms_address
     }
 
     /// Where metrics and health are.
@@ -318,18 +367,18 @@ impl Server {
         if let Some(replica) = self.replica {
             background.spawn(follow(replica, Arc::clone(&self.hub), end.clone()));
         }
-        let on_tls = self.tls_listener.map(|listener| {
+        // They are not to tell of the going of those who are sent to another node.
+        self.adapters.start(&self.tasks, &stop);
+        let further = [self.tls_listener, self.rooms_listener];
+        let on_further = further.into_iter().flatten().map(|listener| {
             let port = Arc::clone(&self.port);
             listener.run(port, stop.clone(), finish.clone(), self.tasks.clone())
         });
+        let on_further: Vec<_> = on_further.collect();
         let on_server_port =
             self.listener
                 .run(self.port, stop.clone(), finish.clone(), self.tasks.clone());
-        tokio::join!(on_server_port, async {
-            if let Some(on_tls) = on_tls {
-                on_tls.await;
-            }
-        });
+        tokio::join!(on_server_port, join_all(on_further));
 
         let connections = self.hub.node().connections();
         tracing::info!(
@@ -407,6 +456,16 @@ pub fn certificates(config: &Config) -> Result<Option<Certificates>, ConfigError
         })
 }
 
+/// How people with JWTs are authorised, if they are.
+#[must_use]
+pub fn auth_config(config: &Config) -> Option<AuthConfig> {
+    let rooms = &config.adapters.rooms;
+    if rooms.enabled {
+        return Some(rooms::rules::extend(&config.auth, rooms));
+    }
+    config.auth.enabled.then(|| config.auth.clone())
+}
+
 fn webhook_settings(config: &WebhooksConfig) -> WebhookSettings {
     WebhookSettings {
         deny_private_targets: config.deny_private_targets,
@@ -437,15 +496,10 @@ fn open(
     })
 }
 
-/// The engine of the configuration, and the task that it needs.
-fn engine(
-    config: &EngineConfig,
-    hold_back: Duration,
-) -> anyhow::Result<(Arc<dyn Engine>, Option<RedisTask>)> {
-    let Some(address) = config.url.as_ref().and_then(|url| url.parse()) else {
-        return Ok((Arc::new(MemoryEngine::new()), None));
-    };
-    let settings = RedisSettings {
+/// How Redis is reached, if it connects this node with others.
+fn redis_settings(config: &EngineConfig, hold_back: Duration) -> Option<RedisSettings> {
+    let address = config.url.as_ref().and_then(|url| url.parse())?;
+    Some(RedisSettings {
         deployment: match address.deployment {
             RedisDeployment::Single => Deployment::Single,
             RedisDeployment::Sentinel(master) => Deployment::Sentinel { master },
@@ -459,6 +513,16 @@ fn engine(
         prefix: config.prefix.clone(),
         node_timeout: config.node_timeout,
         hold_back,
+    })
+}
+
+/// The engine of the configuration, and the task that it needs.
+fn engine(
+    config: &EngineConfig,
+    hold_back: Duration,
+) -> anyhow::Result<(Arc<dyn Engine>, Option<RedisTask>)> {
+    let Some(settings) = redis_settings(config, hold_back) else {
+        return Ok((Arc::new(MemoryEngine::new()), None));
     };
     let (engine, task) = RedisEngine::new(settings).context("engine.url cannot be used")?;
     Ok((Arc::new(engine), Some(task)))
@@ -572,6 +636,10 @@ struct ClientPort {
     test_log: Option<Arc<TestLog>>,
     health: Health,
     sockets: Arc<WebSockets>,
+    /// Absent: apps have endpoints of their own for it.
+    auth: Option<AuthEndpoint>,
+    /// Absent: there is no call centre.
+    rooms: Option<Arc<Rooms>>,
     http_fallback: Option<Arc<HttpFallback>>,
     path_prefix: String,
 }
@@ -614,6 +682,14 @@ impl Handler for ClientPort {
         let path = request.uri().path();
         if Api::owns(path) {
             return self.api.handle(request, peer).await;
+        }
+        if let Some(rooms) = self.rooms.as_ref().filter(|_| Rooms::owns(path)) {
+            // Boxed, as the next one: most connections need no room for them.
+            return Box::pin(rooms.handle(request, peer)).await;
+        }
+        // Before the fallback, whose paths begin alike.
+        if let Some(auth) = self.auth.as_ref().filter(|_| AuthEndpoint::owns(path)) {
+            return Box::pin(auth.handle(request, peer)).await;
         }
         if let Some(fallback) = &self.http_fallback
             && fallback.owns(path)

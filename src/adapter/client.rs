@@ -281,7 +281,7 @@ pub async fn get(url: &str) -> Result<(u16, String), ApiClientError> {
     Ok((status.as_u16(), text))
 }
 
-fn http_client(trust: &Trust) -> Client<HttpsConnector<HttpConnector>, Full<Bytes>> {
+pub(super) fn http_client(trust: &Trust) -> Client<HttpsConnector<HttpConnector>, Full<Bytes>> {
     let connector = HttpsConnectorBuilder::new()
         .with_tls_config(trust.client_config())
         .https_or_http()

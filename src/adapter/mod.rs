@@ -1,7 +1,12 @@
-//! Parts around the server that publish into it as a back end would.
+//! Parts around the server that publish into it as a back end would, and those that
+//! let people in whom only a back end knows.
 //!
 //! Know the [`Publisher`](crate::hub::Publisher) or the HTTP API, and their own
 //! client library; nothing of the hub behind it, of transports or of each other.
 
+pub mod auth;
 pub mod client;
+pub mod ground;
+pub mod rooms;
+pub mod supervisor;
 pub mod trust;

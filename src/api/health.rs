@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 
+use crate::adapter::supervisor::Adapters;
 use crate::http::{Answer, text_answer};
 use crate::hub::Hub;
 
@@ -11,13 +12,14 @@ use crate::hub::Hub;
 #[derive(Clone, Debug)]
 pub struct Health {
     hub: Arc<Hub>,
+    adapters: Adapters,
 }
 
 impl Health {
-    /// Tells of the node that `hub` is on.
+    /// Tells of the node that `hub` is on, and of its adapters.
     #[must_use]
-    pub fn new(hub: Arc<Hub>) -> Self {
-        Self { hub }
+    pub fn new(hub: Arc<Hub>, adapters: Adapters) -> Self {
+        Self { hub, adapters }
     }
 
     /// The answer to a probe; `None` when the path is none.
@@ -27,12 +29,17 @@ impl Health {
         match path {
             "/" | "/up" | "/health" => Some(text_answer(StatusCode::OK, "OK\n")),
             "/ready" if node.is_draining() => Some(unavailable("shutting down\n".to_owned())),
-            "/ready" => Some(match self.hub.engine().health().degraded {
+            "/ready" => {
+                let problems = self.problems();
                 // Still ready: this node's own clients are served, and to take
                 // all nodes out of service would help nobody.
-                Some(why) => text_answer(StatusCode::OK, format!("degraded: {why}\n")),
-                None => text_answer(StatusCode::OK, "OK\n"),
-            }),
+                let text = if problems.is_empty() {
+                    "OK\n".to_owned()
+                } else {
+                    format!("degraded: {}\n", problems.join("; "))
+                };
+                Some(text_answer(StatusCode::OK, text))
+            }
             "/accept-traffic" if node.is_draining() => {
                 Some(unavailable("shutting down\n".to_owned()))
             }
@@ -42,6 +49,20 @@ impl Health {
             "/accept-traffic" => Some(text_answer(StatusCode::OK, "OK\n")),
             _ => None,
         }
+    }
+}
+
+impl Health {
+    /// What does not work, though clients are served.
+    fn problems(&self) -> Vec<String> {
+        let mut problems: Vec<String> = self.hub.engine().health().degraded.into_iter().collect();
+        for adapter in self.adapters.states() {
+            if !adapter.is_up {
+                let why = adapter.problem.unwrap_or_else(|| "not started".to_owned());
+                problems.push(format!("adapter {} is down: {why}", adapter.name));
+            }
+        }
+        problems
     }
 }
 

@@ -12,7 +12,8 @@ use prometheus::{
 };
 use serde::Serialize;
 
-use crate::hub::engine::Health as EngineHealth;
+use crate::adapter::supervisor::Adapters;
+use crate::hub::engine::Figure;
 use crate::hub::{AppHub, Hub};
 use crate::store::Replica;
 use crate::webhook;
@@ -26,13 +27,15 @@ pub(super) fn text(
     hub: &Hub,
     webhooks: Option<&webhook::Figures>,
     replica: Option<&Replica>,
+    adapters: &Adapters,
     soketi_port: Option<u16>,
 ) -> prometheus::Result<Vec<u8>> {
     let registry = Registry::new();
     registry.register(Box::new(ProcessCollector::for_self()))?;
     node_figures(hub, &registry)?;
     app_figures(&hub.apps(), &registry)?;
-    engine_figures(&hub.engine().health(), &registry)?;
+    figures(&hub.engine().health().figures, &registry)?;
+    adapter_figures(adapters, &registry)?;
     if let Some(figures) = webhooks {
         figures.register(&registry)?;
     }
@@ -106,8 +109,31 @@ fn node_figures(hub: &Hub, registry: &Registry) -> prometheus::Result<()> {
     registry.register(Box::new(slow))
 }
 
-fn engine_figures(health: &EngineHealth, registry: &Registry) -> prometheus::Result<()> {
-    for figure in &health.figures {
+fn adapter_figures(adapters: &Adapters, registry: &Registry) -> prometheus::Result<()> {
+    let up = IntGaugeVec::new(
+        Opts::new("fanfare_adapter_up", "1 while the adapter works."),
+        &["adapter"],
+    )?;
+    let restarts = IntCounterVec::new(
+        Opts::new(
+            "fanfare_adapter_restarts_total",
+            "Times that the adapter was started again after it had failed.",
+        ),
+        &["adapter"],
+    )?;
+    for state in adapters.states() {
+        up.with_label_values(&[state.name]).set(state.is_up.into());
+        restarts
+            .with_label_values(&[state.name])
+            .inc_by(state.restarts);
+    }
+    registry.register(Box::new(up))?;
+    registry.register(Box::new(restarts))?;
+    figures(&adapters.figures(), registry)
+}
+
+fn figures(figures: &[Figure], registry: &Registry) -> prometheus::Result<()> {
+    for figure in figures {
         if figure.is_gauge {
             let gauge = IntGauge::new(figure.name, figure.help)?;
             gauge.set(i64::try_from(figure.value).unwrap_or(i64::MAX));

@@ -8,6 +8,7 @@ use hyper::{Method, Request, StatusCode};
 
 use super::health::Health;
 use super::metrics;
+use crate::adapter::supervisor::Adapters;
 use crate::http::{Answer, Handler, Peer, answer, json_answer, text_answer};
 use crate::hub::Hub;
 use crate::store::Replica;
@@ -20,27 +21,30 @@ pub struct Ops {
     health: Health,
     webhooks: Option<webhook::Figures>,
     replica: Option<Arc<Replica>>,
+    adapters: Adapters,
     /// The port of the clients, where metrics have the names of soketi too.
     soketi_port: Option<u16>,
 }
 
 impl Ops {
-    /// Tells of the node that `hub` is on, and of webhooks and the database if
-    /// there are any; with `soketi_port`, the port of the clients, also under the
+    /// Tells of the node that `hub` is on, and of webhooks, the database and
+    /// adapters if there are any; with `soketi_port`, the port of the clients, also under the
     /// names of soketi.
     #[must_use]
     pub fn new(
         hub: Arc<Hub>,
         webhooks: Option<webhook::Figures>,
         replica: Option<Arc<Replica>>,
+        adapters: Adapters,
         soketi_port: Option<u16>,
     ) -> Self {
-        let health = Health::new(Arc::clone(&hub));
+        let health = Health::new(Arc::clone(&hub), adapters.clone());
         Self {
             hub,
             health,
             webhooks,
             replica,
+            adapters,
             soketi_port,
         }
     }
@@ -55,6 +59,7 @@ impl Ops {
                     &self.hub,
                     self.webhooks.as_ref(),
                     self.replica.as_deref(),
+                    &self.adapters,
                     self.soketi_port,
                 );
                 match figures {

@@ -4,6 +4,7 @@
 
 mod api;
 mod app;
+mod auth_check;
 mod certs;
 mod channels;
 mod check_config;
@@ -58,6 +59,8 @@ enum Command {
     Webhooks(webhooks::Webhooks),
     /// Bring the tables of the database up to date
     Migrate(migrate::Migrate),
+    /// Explain whether a JWT may subscribe to a channel, rule by rule
+    AuthCheck(auth_check::AuthCheck),
     /// Make certificates so that clients of hosted Pusher come here unchanged
     Certs(certs::Certs),
     /// Ask a running server whether it is ready; for container health checks
@@ -126,6 +129,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Subscribe(subscribe) => on_one_thread(subscribe.run()),
         Command::Channels(channels) => on_one_thread(channels.run()),
         Command::App(app) => on_one_thread(app.run()),
+        Command::AuthCheck(check) => on_one_thread(check.run()),
         Command::Webhooks(webhooks) => on_one_thread(webhooks.run()),
         Command::Migrate(migrate) => on_one_thread(migrate.run()),
         Command::Healthcheck(check) => on_one_thread(check.run()),

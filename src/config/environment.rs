@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use figment::value::Value;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::app::MAX_RATE;
 use super::unsupported::{Loss, advice};
@@ -38,6 +39,8 @@ pub enum Form {
     Debug,
     /// A URL with id, key and secret of an app.
     PusherUrl,
+    /// Host, port or password of Redis, for a URL.
+    RedisPart,
 }
 
 impl Form {
@@ -65,7 +68,7 @@ impl Form {
             text.trim().parse().map_err(|_| expected.to_owned())
         };
         match self {
-            Self::Text | Self::PusherUrl => Ok(Some(Value::from(text))),
+            Self::Text | Self::PusherUrl | Self::RedisPart => Ok(Some(Value::from(text))),
             Self::Number => number("a number").map(Some),
             Self::Flag => flag(text).map(|flag| Some(Value::from(flag))),
             Self::List => {
@@ -264,6 +267,77 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
     ("FANFARE_LOG_LEVEL", "log.level", Form::Text),
     ("FANFARE_LOG_FORMAT", "log.format", Form::Text),
     ("FANFARE_RAW_WS_KEY", "raw_ws.key", Form::Text),
+    ("FANFARE_AUTH_ENABLED", "auth.enabled", Form::Flag),
+    ("FANFARE_AUTH_APP", "auth.app", Form::Text),
+    ("FANFARE_AUTH_JWT_SECRET", "auth.jwt_secret", Form::Text),
+    ("FANFARE_AUTH_ALGORITHMS", "auth.algorithms", Form::List),
+    ("FANFARE_AUTH_JWKS_URL", "auth.jwks_url", Form::Text),
+    ("FANFARE_AUTH_ISSUER", "auth.issuer", Form::Text),
+    ("FANFARE_AUTH_AUDIENCE", "auth.audience", Form::Text),
+    ("FANFARE_AUTH_LEEWAY", "auth.leeway", Form::Number),
+    ("FANFARE_AUTH_COOKIES", "auth.cookies", Form::List),
+    (
+        "FANFARE_AUTH_USER_ID_CLAIMS",
+        "auth.user_id_claims",
+        Form::List,
+    ),
+    ("FANFARE_AUTH_ROLE_CLAIM", "auth.role_claim", Form::Text),
+    ("FANFARE_AUTH_INFO_CLAIMS", "auth.info_claims", Form::List),
+    (
+        "FANFARE_AUTH_ALLOWED_ORIGINS",
+        "auth.allowed_origins",
+        Form::List,
+    ),
+    (
+        "FANFARE_AUTH_REQUESTS_PER_MINUTE",
+        "auth.requests_per_minute",
+        Form::Number,
+    ),
+    (
+        "FANFARE_AUTH_BACK_END_TIMEOUT",
+        "auth.back_end_timeout",
+        Form::Number,
+    ),
+    (
+        "FANFARE_AUTH_BACK_END_CACHE",
+        "auth.back_end_cache",
+        Form::Number,
+    ),
+    (
+        "FANFARE_ADAPTERS_VACATE_GRACE_MS",
+        "adapters.vacate_grace_ms",
+        Form::Number,
+    ),
+    (
+        "FANFARE_ADAPTERS_ROOMS_ENABLED",
+        "adapters.rooms.enabled",
+        Form::Flag,
+    ),
+    (
+        "FANFARE_ADAPTERS_ROOMS_APP",
+        "adapters.rooms.app",
+        Form::Text,
+    ),
+    (
+        "FANFARE_ADAPTERS_ROOMS_WEBHOOK_TOKEN",
+        "adapters.rooms.webhook_token",
+        Form::Text,
+    ),
+    (
+        "FANFARE_ADAPTERS_ROOMS_PORT",
+        "adapters.rooms.port",
+        Form::Number,
+    ),
+    (
+        "FANFARE_ADAPTERS_ROOMS_ONLINE_SCOPE",
+        "adapters.rooms.online_scope",
+        Form::Text,
+    ),
+    (
+        "FANFARE_ADAPTERS_ROOMS_CHECK_CITIES",
+        "adapters.rooms.check_cities",
+        Form::Flag,
+    ),
     ("FANFARE_STORE_URL", "store.url", Form::Text),
     ("FANFARE_STORE_MASTER_KEY", "store.master_key", Form::Text),
     (
@@ -326,6 +400,8 @@ const fn foreign(name: &'static str, key: &'static str, form: Form) -> ForeignNa
 
 /// All foreign names. Where two set the same key, the later one wins.
 pub const FOREIGN_NAMES: &[ForeignName] = &[
+    foreign("CORS_ORIGIN", "auth.allowed_origins", Form::List),
+    foreign("JWT_SECRET", "auth.jwt_secret", Form::Text),
     foreign("REVERB_APP_ID", "app.id", Form::Text),
     foreign("REVERB_APP_KEY", "app.key", Form::Text),
     foreign("REVERB_APP_SECRET", "app.secret", Form::Text),
@@ -466,6 +542,16 @@ pub const FOREIGN_NAMES: &[ForeignName] = &[
     foreign("PUSHER_APP_SECRET", "app.secret", Form::Text),
 ];
 
+/// Names of the call centre's old service. They are so common that they count only
+/// where that is turned on.
+pub(super) const ROOMS_NAMES: &[ForeignName] = &[
+    foreign("PORT", "adapters.rooms.port", Form::Number),
+    foreign("WEBHOOK_TOKEN", "adapters.rooms.webhook_token", Form::Text),
+    foreign("REDIS_PASSWORD", "engine.url", Form::RedisPart),
+    foreign("REDIS_PORT", "engine.url", Form::RedisPart),
+    foreign("REDIS_HOST", "engine.url", Form::RedisPart),
+];
+
 /// Beginnings of foreign names, to tell which of them mean nothing here.
 const FOREIGN_PREFIXES: [&str; 3] = ["SOKETI_", "REVERB_", "PUSHER_"];
 
@@ -541,7 +627,11 @@ pub(super) struct Setting {
 }
 
 impl Environment {
-    pub(super) fn read(variables: &HashMap<String, String>) -> Result<Self, ConfigError> {
+    /// With `has_rooms` the file has turned the call centre on.
+    pub(super) fn read(
+        variables: &HashMap<String, String>,
+        has_rooms: bool,
+    ) -> Result<Self, ConfigError> {
         let mut environment = Self::default();
         let mut app = Vec::new();
         for known in FOREIGN_NAMES {
@@ -582,6 +672,11 @@ impl Environment {
                 value: Value::from(found.url),
             });
         }
+        let wish = variables.get("FANFARE_ADAPTERS_ROOMS_ENABLED");
+        // Nonsense is found when the variable itself is read.
+        if wish.map_or(has_rooms, |wish| flag(wish).unwrap_or_default()) {
+            environment.read_rooms(variables)?;
+        }
         for (name, key, form) in OWN_NAMES {
             let Some(text) = variables.get(*name) else {
                 continue;
@@ -601,6 +696,49 @@ impl Environment {
         environment.look_for_unknown(variables)?;
         environment.app = define_app(&app)?;
         Ok(environment)
+    }
+
+    fn read_rooms(&mut self, variables: &HashMap<String, String>) -> Result<(), ConfigError> {
+        let given = |name: &str| {
+            variables
+                .get(name)
+                .filter(|text| !text.is_empty() && !is_service_link(name, text))
+        };
+        for known in ROOMS_NAMES {
+            let Some(text) = given(known.name) else {
+                continue;
+            };
+            let value = match known.name {
+                // The others are parts of its URL.
+                "REDIS_HOST" => {
+                    let password = given("REDIS_PASSWORD").map_or_else(String::new, |password| {
+                        format!(":{}@", utf8_percent_encode(password, NON_ALPHANUMERIC))
+                    });
+                    let port = given("REDIS_PORT").map_or("6379", String::as_str);
+                    Some(Value::from(format!("redis://{password}{text}:{port}")))
+                }
+                _ if known.form == Form::RedisPart => {
+                    if given("REDIS_HOST").is_some() {
+                        self.used.push(Used {
+                            name: known.name.to_owned(),
+                            effect: Effect::Sets(known.key),
+                        });
+                    }
+                    continue;
+                }
+                _ => read(known.name, known.key, known.form, text)?,
+            };
+            self.used.push(Used {
+                name: known.name.to_owned(),
+                effect: Effect::Sets(known.key),
+            });
+            self.settings.extend(value.map(|value| Setting {
+                key: known.key,
+                variable: known.name.to_owned(),
+                value,
+            }));
+        }
+        Ok(())
     }
 
     /// `http://KEY:SECRET@HOST:PORT/apps/ID`, as SDKs read it.

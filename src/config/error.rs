@@ -222,10 +222,12 @@ fn find(figment: &Figment, path: &[String]) -> Option<Value> {
 /// A value as an error shows it. Tables and lists are not: a secret may stand
 /// in them.
 fn shown(value: Option<&Value>, path: &[String]) -> String {
-    let is_secret = path
-        .iter()
-        .any(|segment| matches!(segment.as_str(), "secret" | "keys" | "headers"))
-        || path.first().is_some_and(|section| section == "store");
+    let is_secret = path.iter().any(|segment| {
+        matches!(
+            segment.as_str(),
+            "secret" | "keys" | "headers" | "jwt_secret" | "webhook_token"
+        )
+    }) || path.first().is_some_and(|section| section == "store");
     match value {
         _ if is_secret => MASK.to_owned(),
         Some(Value::Dict(..)) => "a table".to_owned(),

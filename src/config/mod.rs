@@ -5,7 +5,9 @@
 //! starts; an unknown key or a bad value is an error that names the key, the
 //! value and what is expected. Secrets are masked wherever they are shown.
 
+mod adapters;
 mod app;
+mod auth;
 mod connection;
 mod engine;
 mod environment;
@@ -26,11 +28,14 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use fanfare_protocol::AppId;
 use figment::Figment;
 use figment::providers::Serialized;
 use serde::{Deserialize, Serialize};
 
+pub use self::adapters::{AdaptersConfig, OnlineScope, RoomsConfig};
 pub use self::app::{AppConfig, KeyConfig, MAX_RATE, Plan, Secret};
+pub use self::auth::{AllowConfig, AuthConfig, JwtAlgorithm, RuleConfig, RuleKind};
 pub use self::connection::ConnectionConfig;
 pub use self::engine::{EngineConfig, RedisAddress, RedisDeployment, RedisUrl};
 use self::environment::Environment;
@@ -64,6 +69,10 @@ pub struct Config {
     pub raw_ws: RawWsConfig,
     /// How webhooks are sent, and where they may go.
     pub webhooks: WebhooksConfig,
+    /// Who may subscribe to what, for people with JWTs.
+    pub auth: AuthConfig,
+    /// Foreign systems that this server takes the place of.
+    pub adapters: AdaptersConfig,
     /// The database of apps.
     pub store: StoreConfig,
     /// The tenants.
@@ -111,9 +120,9 @@ impl Config {
 
     /// As [`Self::load`], with the content of the file given.
     fn from_table(table: toml::Table, sources: &Sources) -> Result<Loaded, ConfigError> {
-        let mut figment = Figment::from(Serialized::globals(table));
         let mut origins: HashMap<String, String> = HashMap::new();
-        let mut environment = Environment::read(&sources.variables)?;
+        let mut environment = Environment::read(&sources.variables, has_rooms(&table))?;
+        let mut figment = Figment::from(Serialized::globals(table));
         for setting in environment.settings.drain(..) {
             origins.insert(setting.key.to_owned(), setting.variable);
             figment = figment.merge((setting.key, setting.value));
@@ -151,6 +160,7 @@ impl Config {
         } else {
             environment.app_is_ignored();
         }
+        config.share_origins();
         let mut checked = config.check();
         if sources.needs_certificates {
             checked = checked.and_then(|()| config.server.check_files());
@@ -175,6 +185,15 @@ impl Config {
         self.http_fallback.check()?;
         self.log.check()?;
         self.store.check()?;
+        self.adapters.check()?;
+        let rooms = &self.adapters.rooms;
+        if rooms.enabled {
+            self.check_app("adapters.rooms.app", rooms.app.as_deref())?;
+        }
+        self.auth.check(rooms.enabled)?;
+        if self.auth.enabled {
+            self.check_app("auth.app", self.auth.app.as_deref())?;
+        }
         let mut ids = HashSet::new();
         let mut keys = HashSet::new();
         for (index, app) in self.apps.iter().enumerate() {
@@ -204,6 +223,52 @@ impl Config {
         self.check_host(self.server.host)
     }
 
+    /// The app that a part of the server belongs to: the one that it names, else
+    /// the first. Only a database can have one that is not known here.
+    #[must_use]
+    pub fn app_id(&self, named: Option<&str>) -> Option<AppId> {
+        named
+            .or_else(|| self.apps.first().map(|app| app.id.as_str()))
+            .map(AppId::new)
+    }
+
+    /// The call centre's pages are named once, for its HTTP paths and its
+    /// WebSockets.
+    fn share_origins(&mut self) {
+        let rooms = &self.adapters.rooms;
+        let origins = self.auth.allowed_origins.clone();
+        if !rooms.enabled || origins.iter().any(|origin| origin == "*") {
+            return;
+        }
+        let id = self.app_id(rooms.app.as_deref());
+        let app = self
+            .apps
+            .iter_mut()
+            .find(|app| id.as_ref().is_some_and(|id| app.id == id.as_str()));
+        if let Some(app) = app.filter(|app| app.allowed_origins.is_empty()) {
+            app.allowed_origins = origins;
+        }
+    }
+
+    fn check_app(&self, key: &str, named: Option<&str>) -> Result<(), ConfigError> {
+        let Some(id) = self.app_id(named) else {
+            return Err(ConfigError::missing(
+                key.to_owned(),
+                "the id of an app, since none is in the configuration",
+            ));
+        };
+        let is_known = self.apps.iter().any(|app| app.id == id.as_str());
+        if is_known || self.store.url.is_some() {
+            return Ok(());
+        }
+        Err(ConfigError::bad_value(
+            key,
+            id.as_str(),
+            "the id of an app",
+            None,
+        ))
+    }
+
     /// Whether the apps may be served on `host`: not with credentials that
     /// everybody knows, where everybody can connect.
     ///
@@ -224,6 +289,14 @@ impl Config {
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string_pretty(self)
     }
+}
+
+/// Whether the file turns the call centre on.
+fn has_rooms(table: &toml::Table) -> bool {
+    table
+        .get("adapters")
+        .and_then(|adapters| adapters.get("rooms")?.get("enabled")?.as_bool())
+        .unwrap_or_default()
 }
 
 /// `server.metrics_port` is `--metrics-port`.

@@ -53,6 +53,33 @@ fn with_every_key() -> Config {
         old_master_keys: vec!["key".into()],
         soketi_table: Some("apps".to_owned()),
     };
+    config.adapters.rooms = RoomsConfig {
+        app: Some("id".to_owned()),
+        webhook_token: Some("token".into()),
+        port: Some(5009),
+        ..RoomsConfig::default()
+    };
+    config.auth = AuthConfig {
+        app: Some("id".to_owned()),
+        jwt_secret: Some("secret".into()),
+        jwks_url: Some("https://example.com/".to_owned()),
+        issuer: Some(String::new()),
+        audience: Some(String::new()),
+        rules: vec![RuleConfig {
+            kind: Some(RuleKind::Private),
+            ..RuleConfig::new(
+                "room",
+                vec![AllowConfig {
+                    own_segment: Some(0),
+                    claim: Some(String::new()),
+                    claim_segment: Some(0),
+                    url: Some(String::new()),
+                    ..AllowConfig::default()
+                }],
+            )
+        }],
+        ..AuthConfig::default()
+    };
     let mut app = AppConfig::new("id", "key", "secret");
     app.keys = app.pairs();
     app.limits.connections = Some(1);
@@ -141,6 +168,10 @@ fn every_key_is_documented_with_its_default_and_its_variable() {
     collect("", &every, &mut keys);
     let mut defaults = Config::default();
     defaults.apps.push(AppConfig::new("", "", ""));
+    defaults
+        .auth
+        .rules
+        .push(RuleConfig::new("", vec![AllowConfig::default()]));
     let defaults = Table::try_from(defaults).unwrap();
 
     for (header, mut names) in keys {
@@ -155,7 +186,10 @@ fn every_key_is_documented_with_its_default_and_its_variable() {
                 panic!("not five cells: {row:?}");
             };
             let path = path(&header, name);
-            let is_required = matches!(path.as_str(), "apps.id" | "apps.key" | "apps.secret");
+            let is_required = matches!(
+                path.as_str(),
+                "apps.id" | "apps.key" | "apps.secret" | "auth.rules.room"
+            );
             let expected = find(&defaults, &path)
                 .filter(|_| !is_required)
                 .map_or_else(|| NONE.to_owned(), Value::to_string);
@@ -188,6 +222,7 @@ fn every_foreign_name_is_documented() {
                 Form::Senders => "`members`, `all` or `none`",
                 Form::Path => "path",
                 Form::PusherUrl => "http://KEY:SECRET@HOST/apps/ID`; sets key and secret too",
+                Form::RedisPart => unreachable!("not among these names"),
                 Form::Debug => "`true`: `debug`",
             };
             let form = form.trim_matches('`').to_owned();

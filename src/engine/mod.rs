@@ -7,4 +7,6 @@ mod memory;
 mod redis;
 
 pub use memory::MemoryEngine;
-pub use redis::{Deployment, RedisEngine, RedisSettings, RedisTask};
+pub use redis::{
+    Deployment, RedisCommands, RedisEngine, RedisSettings, RedisTask, RedisUnavailable,
+};

@@ -382,6 +382,31 @@ impl AppHub {
         }
     }
 
+    /// Whether an adapter has this client event for itself.
+    pub(super) fn consumes(&self, channel: &ChannelName, event: &str) -> bool {
+        self.core.consumed.get().is_some_and(|consumed| {
+            consumed
+                .iter()
+                .any(|events| events.has(&self.id, channel, event))
+        })
+    }
+
+    /// What a user said of itself when it came to a presence channel, if one of its
+    /// connections is here.
+    #[must_use]
+    pub fn member(&self, channel: &ChannelName, user_id: &UserId) -> Option<Member> {
+        self.channel_shard(channel)
+            .channels
+            .get(channel)?
+            .member(user_id)
+    }
+
+    /// Whether this node has a connection with this id.
+    #[must_use]
+    pub fn has_connection(&self, socket_id: SocketId) -> bool {
+        self.connection_shard(socket_id).contains_key(&socket_id)
+    }
+
     /// Whether a publication on `channel` would reach anybody here.
     pub(super) fn audience(&self, channel: &ChannelName) -> Audience {
         match self.channel_shard(channel).channels.get(channel) {

@@ -274,6 +274,11 @@ impl Channel {
         frames
     }
 
+    /// A member of a presence channel who has a connection on this node.
+    pub(super) fn member(&self, user_id: &UserId) -> Option<Member> {
+        self.members.as_ref()?.member(user_id)
+    }
+
     /// What this node has, for the others.
     pub(super) fn roll(&self) -> Roll {
         Roll {

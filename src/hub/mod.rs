@@ -9,10 +9,12 @@
 mod app;
 mod channel;
 mod connection;
+mod consumed;
 mod drain;
 mod elsewhere;
 pub mod engine;
 mod events;
+mod holds;
 mod lane;
 mod node;
 mod presence;
@@ -21,7 +23,7 @@ mod session;
 mod users;
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use fanfare_protocol::{AppId, Close, UserId};
@@ -32,9 +34,12 @@ pub use self::app::{AppHub, Counters, Place};
 #[cfg(test)]
 pub(crate) use self::connection::recorder;
 pub use self::connection::{Connection, Outbox};
+pub use self::consumed::ConsumedEvents;
+pub use self::engine::Departure;
 use self::engine::Engine;
 use self::events::HubEvents;
 pub use self::events::{HubEvent, HubEventKind, Scope};
+pub use self::holds::Holds;
 pub use self::node::Node;
 pub use self::presence::Member;
 pub use self::publisher::{ChannelFull, Origin, Publish, Publisher};
@@ -69,6 +74,9 @@ pub struct HubCore {
     /// Whether there are other nodes that every publication has to go to.
     is_clustered: bool,
     events: HubEvents,
+    /// Client events that adapters have for themselves; unset: none, and nobody
+    /// looks.
+    consumed: OnceLock<Vec<ConsumedEvents>>,
     node: Arc<Node>,
     /// Fan-outs that go on after their publisher was answered.
     tasks: TaskTracker,
@@ -108,6 +116,7 @@ impl Hub {
             is_clustered: engine.is_clustered(),
             engine,
             events: HubEvents::new(),
+            consumed: OnceLock::new(),
             node: Arc::new(Node::new(max_connections)),
             tasks,
             timeouts: TimeoutsMs {
@@ -135,6 +144,16 @@ impl Hub {
             .entry(app.id.clone())
             .or_insert_with(|| Arc::new(AppHub::new(Arc::clone(app), Arc::clone(&self.core))));
         Arc::clone(entry)
+    }
+
+    /// Has client events only reported, not relayed. To be called once, before the
+    /// first client comes.
+    pub fn consume(&self, events: Vec<ConsumedEvents>) {
+        if !events.is_empty() {
+            // A second call would be a mistake in the wiring; the first one counts.
+            let is_first = self.core.consumed.set(events).is_ok();
+            debug_assert!(is_first);
+        }
     }
 
     /// Reports a first or a last that an engine has found out.
@@ -453,5 +472,57 @@ mod tests {
         for (number, text) in ticks.iter().enumerate() {
             assert!(text.contains(&format!(r#""data":"{number}""#)), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_consumed_client_event_is_reported_and_relayed_to_nobody() {
+        let hub = hub();
+        let mut app = App::new("1", "key", "secret");
+        app.client_events = true;
+        let app = Arc::new(app);
+        hub.consume(vec![ConsumedEvents {
+            app: app.id.clone(),
+            channel_prefix: "private-display".to_owned(),
+            event: "client-filters".to_owned(),
+        }]);
+        let (mut sender, connection) = subscriber(&hub, &app, 1).await;
+        let (mut reader, other) = subscriber(&hub, &app, 2).await;
+        for channel in ["private-display-1", "private-else"] {
+            for (session, socket_id) in [
+                (&mut sender, connection.socket_id),
+                (&mut reader, other.socket_id),
+            ] {
+                let secret = &app.keys[0].secret;
+                let signature =
+                    fanfare_protocol::auth::sign_channel(secret, socket_id, channel, None);
+                let subscribe = format!(
+                    r#"{{"event":"pusher:subscribe","data":{{"auth":"key:{signature}","channel":"{channel}"}}}}"#
+                );
+                session.handle(&subscribe).await.unwrap();
+            }
+        }
+        let mut events = hub.events();
+
+        for (channel, event) in [
+            ("private-display-1", "client-filters"),
+            ("private-display-1", "client-other"),
+            ("private-else", "client-filters"),
+        ] {
+            let message = format!(r#"{{"event":"{event}","channel":"{channel}","data":"x"}}"#);
+            sender.handle(&message).await.unwrap();
+        }
+
+        let relayed: Vec<_> = other.outbox().received();
+        let relayed: Vec<_> = relayed
+            .iter()
+            .filter(|text| text.contains("client-"))
+            .collect();
+        assert_eq!(relayed.len(), 2, "{relayed:?}");
+        assert!(relayed[0].contains("client-other") && relayed[1].contains("private-else"));
+        let mut reported = 0;
+        while let Ok(event) = events.try_recv() {
+            reported += u32::from(matches!(event.kind, HubEventKind::ClientEvent { .. }));
+        }
+        assert_eq!(reported, 3);
     }
 }

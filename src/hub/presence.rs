@@ -126,6 +126,15 @@ impl Members {
             })
     }
 
+    /// One who has a connection on this node.
+    pub(super) fn member(&self, user_id: &UserId) -> Option<Member> {
+        let user = self.users.get(user_id)?;
+        (user.connections > 0).then(|| Member {
+            user_id: user_id.clone(),
+            user_info: user.user_info.clone(),
+        })
+    }
+
     pub(super) fn count(&self) -> usize {
         self.users.len()
     }

@@ -370,18 +370,20 @@ impl Session {
         user_id: Option<UserId>,
     ) -> Result<(), ClientError> {
         let socket_id = self.connection.socket_id;
-        Publisher::new(Arc::clone(&self.app))
-            .publish(&Publish {
-                channels: std::slice::from_ref(&channel),
-                event: &event.event,
-                data: &event.data,
-                except: Some(socket_id),
-                scope: Scope::Cluster,
-                origin: Origin::Client {
-                    user_id: user_id.as_ref(),
-                },
-            })
-            .map_err(|_| ClientError::ClientEventRate)?;
+        if !self.app.consumes(&channel, &event.event) {
+            Publisher::new(Arc::clone(&self.app))
+                .publish(&Publish {
+                    channels: std::slice::from_ref(&channel),
+                    event: &event.event,
+                    data: &event.data,
+                    except: Some(socket_id),
+                    scope: Scope::Cluster,
+                    origin: Origin::Client {
+                        user_id: user_id.as_ref(),
+                    },
+                })
+                .map_err(|_| ClientError::ClientEventRate)?;
+        }
         self.app
             .counters
             .client_events

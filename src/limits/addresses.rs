@@ -21,15 +21,15 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// The limits of all addresses. One per node.
 #[derive(Debug)]
 pub struct Addresses {
-    attempts: Option<Buckets>,
-    failures: Option<Buckets>,
+    attempts: Option<Rates>,
+    failures: Option<Rates>,
     /// Those that failed too often.
     blocked: Cache<Network, ()>,
 }
 
 /// A token bucket for each address, which holds what a minute allows.
 #[derive(Debug)]
-struct Buckets {
+pub struct Rates {
     per_minute: NonZeroU32,
     buckets: Cache<Network, Arc<DefaultDirectRateLimiter>>,
 }
@@ -44,8 +44,8 @@ impl Addresses {
     #[must_use]
     pub fn new(attempts_per_minute: Option<u32>, failures_per_minute: Option<u32>) -> Self {
         Self {
-            attempts: attempts_per_minute.and_then(|most| Buckets::new(most, CAPACITY)),
-            failures: failures_per_minute.and_then(|most| Buckets::new(most, CAPACITY)),
+            attempts: attempts_per_minute.and_then(|most| Rates::new(most, CAPACITY)),
+            failures: failures_per_minute.and_then(|most| Rates::new(most, CAPACITY)),
             blocked: Cache::builder()
                 .max_capacity(CAPACITY)
                 .time_to_live(MINUTE)
@@ -61,7 +61,7 @@ impl Addresses {
             && self
                 .attempts
                 .as_ref()
-                .is_none_or(|attempts| attempts.take(network))
+                .is_none_or(|attempts| attempts.take(address))
     }
 
     /// Whether anything that `address` signs is looked at; not for a minute
@@ -77,7 +77,7 @@ impl Addresses {
         if self
             .failures
             .as_ref()
-            .is_some_and(|failures| !failures.take(network))
+            .is_some_and(|failures| !failures.take(address))
         {
             tracing::debug!(%address, "too many wrong keys or signatures; blocked for a minute");
             self.blocked.insert(network, ());
@@ -85,7 +85,13 @@ impl Addresses {
     }
 }
 
-impl Buckets {
+impl Rates {
+    /// So many a minute for each address, and one at least.
+    #[must_use]
+    pub fn per_minute(most: u32) -> Self {
+        Self::new(most.max(1), CAPACITY).expect("one is above zero")
+    }
+
     fn new(per_minute: u32, capacity: u64) -> Option<Self> {
         Some(Self {
             per_minute: NonZeroU32::new(per_minute)?,
@@ -96,8 +102,10 @@ impl Buckets {
         })
     }
 
-    fn take(&self, network: Network) -> bool {
-        let bucket = self.buckets.get_with(network, || {
+    /// Whether `address` may do it once more.
+    #[must_use]
+    pub fn take(&self, address: IpAddr) -> bool {
+        let bucket = self.buckets.get_with(Network::of(address), || {
             Arc::new(RateLimiter::direct(Quota::per_minute(self.per_minute)))
         });
         bucket.check().is_ok()
@@ -162,10 +170,10 @@ mod tests {
     /// What holds of fifty times its room holds of any number.
     #[test]
     fn any_number_of_addresses_takes_bounded_room() {
-        let buckets = Buckets::new(1, 1_000).unwrap();
+        let buckets = Rates::new(1, 1_000).unwrap();
         for number in 0..50_000u32 {
             let address = IpAddr::V4(number.into());
-            let _ = buckets.take(Network::of(address));
+            let _ = buckets.take(address);
         }
 
         buckets.buckets.run_pending_tasks();

@@ -5,7 +5,7 @@ mod meters;
 
 use std::sync::Arc;
 
-pub use self::addresses::Addresses;
+pub use self::addresses::{Addresses, Rates};
 pub use self::meters::{Meters, Refusal, Wish};
 
 /// The limits of one node. Clones share them.

@@ -22,10 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::endpoint::Endpoints;
 use super::figures::Figures;
-use super::hold::Holds;
 use crate::apps::App;
-use crate::hub::engine::Departure;
-use crate::hub::{AppHub, Hub, HubEvent, HubEventKind, Scope};
+use crate::hub::{AppHub, Departure, Holds, Hub, HubEvent, HubEventKind, Scope};
 
 /// Events that are taken before the others get a turn.
 const BURST: usize = 256;

@@ -14,7 +14,6 @@ mod collector;
 mod delivery;
 mod endpoint;
 mod figures;
-mod hold;
 mod sender;
 mod target;
 
@@ -31,11 +30,10 @@ use self::collector::Collector;
 use self::delivery::Schedule;
 use self::endpoint::{Endpoints, Shared};
 pub use self::figures::Figures;
-use self::hold::Holds;
 use self::sender::Sender;
 use self::target::Connector;
 use crate::apps::AppStore;
-use crate::hub::{Hub, HubEvent};
+use crate::hub::{Holds, Hub, HubEvent};
 use crate::store::Journal;
 
 /// How webhooks are sent.

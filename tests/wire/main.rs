@@ -6,6 +6,7 @@ mod support;
 
 mod api;
 mod api_authentication;
+mod auth;
 mod backing;
 mod cache;
 mod channels;
@@ -31,6 +32,7 @@ mod proxy;
 mod raw_ws;
 mod redis;
 mod redis_kinds;
+mod rooms;
 mod store;
 mod subscription_count;
 mod tls;

@@ -55,6 +55,7 @@ pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) metrics_address: SocketAddr,
     pub(crate) tls_address: Option<SocketAddr>,
+    pub(crate) rooms_address: Option<SocketAddr>,
     certificates: Option<Arc<Certificates>>,
     stop: CancellationToken,
     running: Option<JoinHandle<anyhow::Result<()>>>,
@@ -91,6 +92,7 @@ impl TestServer {
             address,
             metrics_address,
             tls_address: None,
+            rooms_address: None,
             certificates: None,
             stop: CancellationToken::new(),
             running: None,
@@ -103,6 +105,7 @@ impl TestServer {
             address: server.address(),
             metrics_address: server.metrics_address(),
             tls_address: server.tls_address(),
+            rooms_address: server.rooms_address(),
             certificates: server.certificates(),
             running: Some(tokio::spawn(server.run(stop.clone()))),
             stop,
@@ -301,13 +304,23 @@ impl HttpClient {
     }
 
     pub(crate) async fn send(&mut self, method: &str, target: &str, body: &str) -> Answer {
-        let request = Request::builder()
-            .method(method)
-            .uri(target)
-            .header("Host", "127.0.0.1")
-            .header("Content-Type", "application/json")
-            .body(Full::from(body.to_owned()))
-            .unwrap();
+        let json = [("Host", "127.0.0.1"), ("Content-Type", "application/json")];
+        self.send_with(method, target, &json, body).await
+    }
+
+    /// With exactly these headers, beside the length.
+    pub(crate) async fn send_with(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::from(body.to_owned())).unwrap();
         let response = soon("an answer", self.sender.send_request(request))
             .await
             .unwrap();

@@ -11,6 +11,7 @@
 //! compared again. Local delivery never waits for Redis.
 
 mod burial;
+mod commands;
 mod delivery;
 mod edge;
 mod holds;
@@ -36,6 +37,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub use self::commands::{RedisCommands, RedisUnavailable};
 use self::keys::{Keys, TopicId};
 use self::link::{Connection, Connector};
 use self::message::{Event, TERMINATE};

@@ -1,13 +1,14 @@
 //! Departures that are held back in case somebody returns (section 14.3).
 //!
-//! Decides only; the time is passed in, and the caller tells what is released.
+//! Decides only; the time is passed in, and the caller tells what is released. For
+//! the readers of the stream of events: webhooks and adapters.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::hub::engine::Departure;
+use super::engine::Departure;
 
 /// Departures held back at the same time. Above it the oldest are told before
 /// their time: a client that subscribes and unsubscribes without end must not
@@ -16,7 +17,7 @@ const CAPACITY: usize = 100_000;
 
 /// All departures that are held back, in the order in which they are due.
 #[derive(Debug)]
-pub(super) struct Holds {
+pub struct Holds {
     hold_back: Duration,
     capacity: usize,
     /// All wait equally long, so the order of coming is that of going.
@@ -26,7 +27,9 @@ pub(super) struct Holds {
 }
 
 impl Holds {
-    pub(super) fn new(hold_back: Duration) -> Self {
+    /// Each departure waits for `hold_back`.
+    #[must_use]
+    pub fn new(hold_back: Duration) -> Self {
         Self {
             hold_back,
             capacity: CAPACITY,
@@ -38,7 +41,7 @@ impl Holds {
 
     /// Holds a departure back. Returns one that has to be told now instead, when
     /// there are too many.
-    pub(super) fn hold(&mut self, departure: Departure, now: Instant) -> Option<Departure> {
+    pub fn hold(&mut self, departure: Departure, now: Instant) -> Option<Departure> {
         let number = self.next_number;
         self.next_number += 1;
         // It left, returned unnoticed and left again: the later time counts.
@@ -53,7 +56,7 @@ impl Holds {
     }
 
     /// Forgets a departure because of a return. Returns whether there was one.
-    pub(super) fn cancel(&mut self, departure: &Departure) -> bool {
+    pub fn cancel(&mut self, departure: &Departure) -> bool {
         let Some(number) = self.numbers.remove(departure) else {
             return false;
         };
@@ -62,12 +65,12 @@ impl Holds {
     }
 
     /// When the next departure is to be told.
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    pub fn next_due(&self) -> Option<Instant> {
         self.waiting.values().next().map(|(due, _)| *due)
     }
 
     /// The next departure that nobody returned for by `now`.
-    pub(super) fn release(&mut self, now: Instant) -> Option<Departure> {
+    pub fn release(&mut self, now: Instant) -> Option<Departure> {
         self.next_due()
             .is_some_and(|due| due <= now)
             .then(|| self.take_first())
@@ -75,7 +78,7 @@ impl Holds {
     }
 
     /// The next departure, whether its time has come or not.
-    pub(super) fn take_first(&mut self) -> Option<Departure> {
+    pub fn take_first(&mut self) -> Option<Departure> {
         let (_, (_, departure)) = self.waiting.pop_first()?;
         self.numbers.remove(&departure);
         Some(departure)
