@@ -1184,7 +1184,7 @@ async fn a_killed_server_loses_no_webhook_that_it_had_accepted() {
 #[tokio::test]
 async fn migrate_check_prints_what_a_configuration_becomes() {
     let file = ConfigFile::new(
-        "REVERB_APP_ID=12\nREVERB_APP_KEY=k1\nREVERB_APP_SECRET=hidden\nREVERB_SERVER_PORT=9000\nREVERB_SCALING_ENABLED=true\n",
+        "REVERB_APP_ID=12\nREVERB_APP_KEY=k1\nREVERB_APP_SECRET=hidden\nREVERB_SERVER_PORT=9000\nREVERB_MAX_REQUEST_SIZE=10\n",
     );
 
     let output = output(&mut fanfare(&[
@@ -1203,7 +1203,7 @@ async fn migrate_check_prints_what_a_configuration_becomes() {
         "secret = \"..\"\n",
         "# Understood:\n#   REVERB_APP_ID sets app.id\n",
         "# Changes:\n#   server.host: ",
-        "# Lost:\n#   REVERB_SCALING_ENABLED is not supported: ",
+        "# Lost:\n#   REVERB_MAX_REQUEST_SIZE is not supported: ",
     ] {
         assert!(printed.contains(wanted), "{wanted} in {printed}");
     }
@@ -1248,7 +1248,7 @@ async fn migrate_check_exits_with_2_for_what_cannot_be() {
 #[tokio::test]
 async fn names_that_are_not_supported_are_told_at_the_start() {
     let mut child = fanfare(&["serve", "--port", "0", "--metrics-port", "0"])
-        .env("SOKETI_ADAPTER_DRIVER", "redis")
+        .env("SOKETI_ADAPTER_DRIVER", "nats")
         .env("PUSHER_HOST", "localhost")
         .stderr(Stdio::piped())
         .spawn()

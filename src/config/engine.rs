@@ -16,13 +16,16 @@ const REDIS_PORT: u16 = 6_379;
 const SENTINEL_PORT: u16 = 26_379;
 
 /// What a URL must be, for error messages.
-const EXPECTED_URL: &str = "redis://[user:password@]host[:port][/database] or rediss:// with TLS; Sentinel and Cluster cannot be used yet";
+const EXPECTED_URL: &str = "redis://[user:password@]host[:port][/database], redis+sentinel://host[:port],…/name[/database] or redis+cluster://host[:port],…; rediss with TLS";
 
 /// How the nodes of one deployment find one another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EngineConfig {
-    /// Redis or Valkey, 6.2 or newer. Default: none, and this node is alone.
+    /// Redis or Valkey, 6.2 or newer: `redis://[user:password@]host[:port][/database]`,
+    /// `redis+sentinel://host[:port],…/name[/database]` or
+    /// `redis+cluster://host[:port],…`, with `rediss` for TLS. Default: none, and this
+    /// node is alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<RedisUrl>,
     /// What all keys and topics in Redis begin with. Default `fanfare`.
@@ -45,10 +48,7 @@ impl Default for EngineConfig {
 impl EngineConfig {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         if let Some(url) = &self.url
-            // Sentinel and Cluster are known, and refused until tests run them.
-            && url
-                .parse()
-                .is_none_or(|address| address.deployment != RedisDeployment::Single)
+            && url.parse().is_none()
         {
             return Err(ConfigError::bad_value(
                 "engine.url",
@@ -305,22 +305,6 @@ mod tests {
             "redis+raft://a",
         ] {
             assert_eq!(parse(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn only_one_server_can_be_used_so_far() {
-        for (text, is_fine) in [
-            ("redis://a", true),
-            ("rediss://:pw@a/1", true),
-            ("redis+cluster://a:7000,b:7001", false),
-            ("redis+sentinel://a/mymaster", false),
-        ] {
-            let config = EngineConfig {
-                url: Some(text.into()),
-                ..EngineConfig::default()
-            };
-            assert_eq!(config.check().is_ok(), is_fine, "{text}");
         }
     }
 

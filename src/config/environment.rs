@@ -10,7 +10,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::app::MAX_RATE;
 use super::unsupported::{Loss, advice};
-use super::{AppConfig, ConfigError, error};
+use super::{AppConfig, ConfigError, error, redis_names};
 
 /// How the text of a variable is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -679,6 +679,19 @@ impl Environment {
                     value,
                 }),
             }
+        }
+        if let Some(found) = redis_names::find(variables)? {
+            for name in &found.names {
+                environment.used.push(Used {
+                    name: (*name).to_owned(),
+                    effect: Effect::Sets("engine.url"),
+                });
+            }
+            environment.settings.push(Setting {
+                key: "engine.url",
+                variable: found.names.join(", "),
+                value: Value::from(found.url),
+            });
         }
         let wish = variables.get("FANFARE_ADAPTERS_ROOMS_ENABLED");
         // Nonsense is found when the variable itself is read.

@@ -522,7 +522,7 @@ mod tests {
     fn an_env_file_of_laravel_becomes_a_configuration() {
         let migration = read(
             From::Reverb,
-            "APP_NAME=Shop\n# comment\nREVERB_APP_ID=12\nREVERB_APP_KEY='k1'\nexport REVERB_APP_SECRET=\"s1\" \nREVERB_HOST=\"ws.shop.example\"\nREVERB_SERVER_PORT=9000 # behind nginx\nREVERB_SERVER_PATH=/realtime/\nREVERB_SCALING_ENABLED=true\nVITE_REVERB_APP_KEY=\"${REVERB_APP_KEY}\"\n",
+            "APP_NAME=Shop\n# comment\nREVERB_APP_ID=12\nREVERB_APP_KEY='k1'\nexport REVERB_APP_SECRET=\"s1\" \nREVERB_HOST=\"ws.shop.example\"\nREVERB_SERVER_PORT=9000 # behind nginx\nREVERB_SERVER_PATH=/realtime/\nREVERB_SCALING_ENABLED=true\nREDIS_HOST=redis\nREDIS_PASSWORD=null\nREVERB_MAX_REQUEST_SIZE=10\nVITE_REVERB_APP_KEY=\"${REVERB_APP_KEY}\"\n",
         )
         .unwrap();
 
@@ -531,7 +531,11 @@ mod tests {
         assert_eq!(app.secret.as_ref().unwrap().reveal(), "s1");
         assert_eq!(migration.config.server.port, 9000);
         assert_eq!(migration.config.server.path_prefix, "/realtime");
-        assert!(migration.lost[0].starts_with("REVERB_SCALING_ENABLED is not supported"));
+        assert_eq!(
+            migration.config.engine.url,
+            Some("redis://redis:6379/0".into())
+        );
+        assert!(migration.lost[0].starts_with("REVERB_MAX_REQUEST_SIZE is not supported"));
         assert!(
             migration
                 .changes
@@ -554,11 +558,11 @@ mod tests {
     #[test]
     fn a_json_file_of_soketi_becomes_a_configuration() {
         for text in [
-            r#"{"port": 6002, "metrics": {"port": 9700}, "eventLimits": {"maxPayloadInKb": 100}, "adapter": {"driver": "redis"},
+            r#"{"port": 6002, "metrics": {"port": 9700}, "eventLimits": {"maxPayloadInKb": 100}, "adapter": {"driver": "redis"}, "database": {"redis": {"host": "redis", "port": 7000}},
                "appManager": {"array": {"apps": [
                  {"id": "1", "key": "k1", "secret": "s1", "enableClientMessages": true, "maxConnections": 50, "maxBackendEventsPerSecond": 10, "webhooks": [{"url": "https://x.example"}]},
                  {"id": "2", "key": "k2", "secret": "s2", "maxConnections": -1, "maxEventPayloadInKb": 20}]}}}"#,
-            r#"{"port": 6002, "metrics.port": "9700", "eventLimits.maxPayloadInKb": 100, "adapter.driver": "redis",
+            r#"{"port": 6002, "metrics.port": "9700", "eventLimits.maxPayloadInKb": 100, "adapter.driver": "redis", "database.redis.host": "redis", "database.redis.port": 7000,
                "appManager.array.apps.0.id": "1", "appManager.array.apps.0.key": "k1", "appManager.array.apps.0.secret": "s1",
                "appManager.array.apps.0.enableClientMessages": true, "appManager.array.apps.0.maxConnections": 50,
                "appManager.array.apps.0.maxBackendEventsPerSecond": 10, "appManager.array.apps.0.webhooks.0.url": "https://x.example",
@@ -577,18 +581,18 @@ mod tests {
             assert_eq!(two.limits.connections, None);
             assert_eq!(one.limits.event_data_bytes, 100 << 10);
             assert_eq!(two.limits.event_data_bytes, 20 << 10);
+            assert_eq!(
+                migration.config.engine.url,
+                Some("redis://redis:7000/0".into())
+            );
             let mut lost = migration.lost.clone();
             lost.sort();
             assert!(
-                lost[0].starts_with("SOKETI_ADAPTER_DRIVER is not supported"),
+                lost[0].starts_with("apps.0.maxBackendEventsPerSecond"),
                 "{lost:?}"
             );
-            assert!(
-                lost[1].starts_with("apps.0.maxBackendEventsPerSecond"),
-                "{lost:?}"
-            );
-            assert!(lost[2].starts_with("apps.0.webhooks"), "{lost:?}");
-            assert_eq!(lost.len(), 3);
+            assert!(lost[1].starts_with("apps.0.webhooks"), "{lost:?}");
+            assert_eq!(lost.len(), 2);
         }
     }
 

@@ -17,6 +17,7 @@ mod http_fallback;
 mod log;
 mod migration;
 mod raw_ws;
+mod redis_names;
 mod seconds;
 mod server;
 mod store;

@@ -15,7 +15,7 @@ pub enum Loss {
 type Row = (&'static str, Loss, &'static str);
 
 const ONE_NODE: &str =
-    "nodes are brought together by this server's own configuration, see docs/migrating.md";
+    "nodes find one another through Redis: set engine.url, see docs/operations.md";
 const CLIENTS: &str = "it is for clients, which connect to this server now";
 const IN_MEMORY: &str = "nothing has to be set: this is done in the server's memory";
 
@@ -25,6 +25,11 @@ const ROWS: &[Row] = &[
         "SOKETI_MODE",
         Loss::None,
         "every node serves clients and the API; there are no other modes",
+    ),
+    (
+        "SOKETI_ADAPTER_REDIS_",
+        Loss::None,
+        "the defaults fit; engine.prefix is what names in Redis begin with",
     ),
     ("SOKETI_ADAPTER_", Loss::Behaviour, ONE_NODE),
     ("SOKETI_CLUSTER_", Loss::Behaviour, ONE_NODE),
@@ -42,6 +47,11 @@ const ROWS: &[Row] = &[
         "SOKETI_APP_MANAGER_",
         Loss::Behaviour,
         "put the apps into [[apps]] of the configuration file, or set store.soketi_table: docs/apps.md",
+    ),
+    (
+        "SOKETI_DB_REDIS_",
+        Loss::None,
+        "Redis is used where SOKETI_ADAPTER_DRIVER is redis, or by engine.url",
     ),
     (
         "SOKETI_DB_",
@@ -100,6 +110,11 @@ const ROWS: &[Row] = &[
     ("REVERB_PORT", Loss::None, CLIENTS),
     ("REVERB_SCHEME", Loss::None, CLIENTS),
     ("REVERB_SERVER_SCALING_", Loss::Behaviour, ONE_NODE),
+    (
+        "REVERB_SCALING_CHANNEL",
+        Loss::None,
+        "engine.prefix is what names in Redis begin with",
+    ),
     ("REVERB_SCALING_", Loss::Behaviour, ONE_NODE),
     (
         "REVERB_MAX_REQUEST_SIZE",

@@ -55,6 +55,13 @@ impl AppHub {
         true
     }
 
+    /// Notes what this node has used of the messages of a day, and returns what the
+    /// others have.
+    #[must_use]
+    pub fn used_elsewhere(&self, day: u64, here: u64) -> u64 {
+        self.core().engine.used_elsewhere(self.id(), day, here)
+    }
+
     /// The channels that this node has a record of.
     #[must_use]
     pub fn channels_here(&self) -> Vec<ChannelName> {

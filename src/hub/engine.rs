@@ -207,6 +207,13 @@ pub trait Engine: Debug + Send + Sync {
         Box::pin(std::future::ready(departures))
     }
 
+    /// Notes that this node has used `here` of the app's messages of a day, and
+    /// returns what the others have used, as far as is known. Returns at once.
+    fn used_elsewhere(&self, app: &AppId, day: u64, here: u64) -> u64 {
+        let _ = (app, day, here);
+        0
+    }
+
     /// How well the deployment is reached.
     fn health(&self) -> Health {
         Health::default()

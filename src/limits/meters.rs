@@ -3,8 +3,8 @@
 //! Nothing here is on the way of an event. A rate is looked at once for each API
 //! request; the messages of a day are the difference of counters that the hub
 //! keeps anyway. Rates are those of one node. The messages of a day are those of
-//! this process, or with a database those of all nodes and of those before them,
-//! as of the last [`Meters::store`].
+//! this process; with a database also those before it, as of the last
+//! [`Meters::store`]; and with other nodes also theirs, as far as they have told.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -246,7 +246,8 @@ impl Meters {
         let limit = app.limits.messages_per_day?;
         let meter = self.meter(&app);
         self.note_use(&meter, hub, limit, now);
-        let used = lock(&meter.day).used(self.total(hub));
+        let told = |number, here| hub.used_elsewhere(number, here);
+        let used = lock(&meter.day).used(self.total(hub), told);
         Some(DayUse { used, limit })
     }
 
@@ -263,7 +264,8 @@ impl Meters {
     }
 
     fn note_use(&self, meter: &Meter, hub: &AppHub, limit: u64, now: SystemTime) -> Use {
-        let used = lock(&meter.day).note(day_number(now), self.total(hub), limit);
+        let told = |number, here| hub.used_elsewhere(number, here);
+        let used = lock(&meter.day).note(day_number(now), self.total(hub), told, limit);
         if used == Use::Warning {
             hub.report(HubEventKind::QuotaWarning { limit });
             tracing::warn!(
@@ -354,8 +356,16 @@ impl Rate {
 }
 
 impl Day {
-    /// Notes what has been counted in total by now, on the day `number`.
-    fn note(&mut self, number: u64, total: u64, limit: u64) -> Use {
+    /// Notes what has been counted here in total by now, on the day `number`.
+    /// `elsewhere` tells what other nodes have used of a day, and is told what this
+    /// one has.
+    fn note(
+        &mut self,
+        number: u64,
+        total: u64,
+        elsewhere: impl FnOnce(u64, u64) -> u64,
+        limit: u64,
+    ) -> Use {
         // A clock that was set back does not begin a day.
         if number > self.number {
             *self = Self {
@@ -365,7 +375,7 @@ impl Day {
                 ..Self::default()
             };
         }
-        let used = self.used(total);
+        let used = self.used(total, elsewhere);
         let is_high = used.saturating_mul(100) >= limit.saturating_mul(WARNING_PERCENT);
         if is_high && !self.is_warned {
             self.is_warned = true;
@@ -378,9 +388,12 @@ impl Day {
         if used >= limit { Use::Over } else { Use::Fine }
     }
 
-    fn used(&self, total: u64) -> u64 {
-        let own = total.saturating_sub(self.total_before);
-        own.saturating_add(self.elsewhere)
+    /// Messages of the day. The database and the engine tell of the same ones, each
+    /// in its own time, so the larger figure counts.
+    fn used(&self, total: u64, elsewhere: impl FnOnce(u64, u64) -> u64) -> u64 {
+        let here = total.saturating_sub(self.total_before);
+        let told = elsewhere(self.number, here);
+        here.saturating_add(self.elsewhere.max(told))
     }
 }
 
@@ -397,26 +410,39 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    fn alone(_day: u64, _here: u64) -> u64 {
+        0
+    }
+
     #[test]
     fn a_day_warns_once_at_80_percent_and_is_over_at_100() {
         let mut day = Day::default();
 
-        assert_eq!(day.note(20_000, 79, 100), Use::Fine);
-        assert_eq!(day.note(20_000, 80, 100), Use::Warning);
-        assert_eq!(day.note(20_000, 99, 100), Use::Fine);
-        assert_eq!(day.note(20_000, 100, 100), Use::Over);
+        assert_eq!(day.note(20_000, 79, alone, 100), Use::Fine);
+        assert_eq!(day.note(20_000, 80, alone, 100), Use::Warning);
+        assert_eq!(day.note(20_000, 99, alone, 100), Use::Fine);
+        assert_eq!(day.note(20_000, 100, alone, 100), Use::Over);
     }
 
     #[test]
     fn the_next_day_begins_with_nothing_used() {
         let mut day = Day::default();
-        assert_eq!(day.note(20_000, 150, 100), Use::Over);
+        assert_eq!(day.note(20_000, 150, alone, 100), Use::Over);
 
-        assert_eq!(day.note(20_001, 160, 100), Use::Fine);
-        assert_eq!(day.note(20_001, 240, 100), Use::Warning);
+        assert_eq!(day.note(20_001, 160, alone, 100), Use::Fine);
+        assert_eq!(day.note(20_001, 240, alone, 100), Use::Warning);
         // A clock that goes back does not give the day away again.
-        assert_eq!(day.note(20_000, 260, 100), Use::Over);
-        assert_eq!(day.note(20_002, 260, 100), Use::Fine);
+        assert_eq!(day.note(20_000, 260, alone, 100), Use::Over);
+        assert_eq!(day.note(20_002, 260, alone, 100), Use::Fine);
+    }
+
+    #[test]
+    fn what_other_nodes_have_used_counts() {
+        let mut day = Day::default();
+
+        assert_eq!(day.note(20_000, 30, |_, here| here, 100), Use::Fine);
+        assert_eq!(day.note(20_000, 45, |_, here| here, 100), Use::Warning);
+        assert_eq!(day.note(20_000, 50, |_, here| here, 100), Use::Over);
     }
 
     #[test]
@@ -427,10 +453,10 @@ mod tests {
             ..Day::default()
         };
 
-        assert_eq!(day.note(20_000, 5, 100), Use::Warning);
-        assert_eq!(day.note(20_000, 10, 100), Use::Over);
-        assert_eq!(day.note(20_001, 10, 100), Use::Fine);
-        assert_eq!(day.used(12), 2);
+        assert_eq!(day.note(20_000, 5, alone, 100), Use::Warning);
+        assert_eq!(day.note(20_000, 10, |_, _| 80, 100), Use::Over);
+        assert_eq!(day.note(20_001, 10, alone, 100), Use::Fine);
+        assert_eq!(day.used(12, alone), 2);
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub struct ListenerSettings {
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
+    /// Whether somebody else has opened the port, and keeps it open.
+    is_lent: bool,
     certificates: Option<Arc<Certificates>>,
     settings: Arc<ListenerSettings>,
 }
@@ -84,7 +86,9 @@ impl Listener {
         }
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        Self::on(socket.into(), certificates, settings)
+        let mut listener = Self::on(socket.into(), certificates, settings)?;
+        listener.is_lent = false;
+        Ok(listener)
     }
 
     /// Takes over a port that somebody else has opened, such as systemd.
@@ -99,6 +103,7 @@ impl Listener {
         socket.set_nonblocking(true)?;
         Ok(Self {
             socket: TcpListener::from_std(socket)?,
+            is_lent: true,
             certificates,
             settings: Arc::new(settings),
         })
@@ -112,8 +117,9 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Accepts until `stop`, then closes the port. Connections that exist finish
-    /// their request after `finish`, in tasks of `tasks`.
+    /// Accepts until `stop`, then closes the port. Connections that exist end with
+    /// the next answer; those without a request end at `finish`. All are tasks of
+    /// `tasks`.
     pub async fn run<H: Handler>(
         self,
         handler: Arc<H>,
@@ -126,6 +132,7 @@ impl Listener {
                 handler: Arc::clone(&handler),
                 settings: Arc::clone(&self.settings),
                 address,
+                leave: stop.clone(),
                 finish: finish.clone(),
             };
             tasks.spawn(connection.accept(stream, self.certificates.clone()));
@@ -148,7 +155,7 @@ impl Listener {
                 }
             }
         }
-        if self.settings.reuse_port {
+        if self.settings.reuse_port || !self.is_lent {
             // The kernel has given them to this process, and would reset them.
             for (stream, address) in waiting(self.socket) {
                 begin(stream, address);
@@ -183,6 +190,7 @@ struct HttpConnection<H> {
     handler: Arc<H>,
     settings: Arc<ListenerSettings>,
     address: SocketAddr,
+    leave: CancellationToken,
     finish: CancellationToken,
 }
 
@@ -218,12 +226,17 @@ impl<H: Handler> HttpConnection<H> {
                 address: self.client_address(request.headers()),
             };
             let handler = Arc::clone(&self.handler);
-            let is_streaming = &is_streaming;
+            let (is_streaming, leave) = (&is_streaming, &self.leave);
             async move {
-                let answer = match refusal(&request) {
+                let mut answer = match refusal(&request) {
                     Some(refusal) => refusal,
                     None => handler.handle(request, peer).await,
                 };
+                // A connection that is kept would be closed under a later request.
+                if leave.is_cancelled() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(header::CONNECTION, close);
+                }
                 let is_stream = matches!(answer.body(), AnswerBody::Stream(_));
                 is_streaming.store(is_stream, Ordering::Relaxed);
                 Ok::<_, Infallible>(answer)

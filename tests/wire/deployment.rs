@@ -18,8 +18,14 @@ const HOLD_BACK: f64 = 0.3;
 /// A Redis, a back end, and as many nodes as a test starts.
 pub(crate) struct Deployment {
     pub(crate) redis: Redis,
-    pub(crate) back_end: Receiver,
+    back_end: Option<Receiver>,
+    hook: String,
     hold_back: f64,
+    /// Where the nodes find Redis, if not where it is.
+    pub(crate) url: Option<String>,
+    pub(crate) prefix: String,
+    /// Further variables of the nodes.
+    pub(crate) environment: Vec<(String, String)>,
     directory: TempDir,
 }
 
@@ -36,10 +42,15 @@ impl Deployment {
 
     /// Whose webhooks hold departures back for so many seconds.
     pub(crate) async fn holding(hold_back: f64) -> Self {
+        let back_end = Receiver::start().await;
         Self {
             hold_back,
+            url: None,
+            prefix: "fanfare".to_owned(),
+            environment: Vec::new(),
             redis: Redis::start().await,
-            back_end: Receiver::start().await,
+            hook: back_end.url(),
+            back_end: Some(back_end),
             directory: tempfile::tempdir().unwrap(),
         }
     }
@@ -51,8 +62,9 @@ impl Deployment {
 
     /// A node on a port that it is told.
     pub(crate) async fn node_on(&self, port: u16) -> Node {
-        let url = self.redis.url();
-        let hook = self.back_end.url();
+        let url = self.url.clone().unwrap_or_else(|| self.redis.url());
+        let prefix = &self.prefix;
+        let hook = &self.hook;
         let hold_back = self.hold_back;
         let config = format!(
             r#"
@@ -63,6 +75,7 @@ impl Deployment {
 
             [engine]
             url = "{url}"
+            prefix = "{prefix}"
             node_timeout = 3
 
             [webhooks]
@@ -87,6 +100,7 @@ impl Deployment {
             .args(["serve", "--config"])
             .arg(&path)
             .env_clear()
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -97,13 +111,18 @@ impl Deployment {
         Node { server, child }
     }
 
+    /// The back end, for a test that reads what it is told by itself.
+    pub(crate) fn take_back_end(&mut self) -> Receiver {
+        self.back_end.take().unwrap()
+    }
+
     /// What the back end is told until a channel is occupied whose name is
     /// `marker`, in short: `occupied news`, `added presence-room 7`.
     pub(crate) async fn told_until(&mut self, marker: &str) -> Vec<String> {
         let mut told = Vec::new();
         let end = format!("occupied {marker}");
         loop {
-            told.extend(self.back_end.next().await.events().iter().map(in_short));
+            told.extend(self.next_told().await);
             if told.contains(&end) {
                 told.retain(|event| *event != end);
                 return told;
@@ -111,11 +130,16 @@ impl Deployment {
         }
     }
 
+    async fn next_told(&mut self) -> Vec<String> {
+        let request = self.back_end.as_mut().unwrap().next().await;
+        request.events().iter().map(in_short).collect()
+    }
+
     /// Waits until the back end was told `count` events, and returns them.
     pub(crate) async fn told(&mut self, count: usize) -> Vec<String> {
         let mut told = Vec::new();
         while told.len() < count {
-            told.extend(self.back_end.next().await.events().iter().map(in_short));
+            told.extend(self.next_told().await);
         }
         told
     }

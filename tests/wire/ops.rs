@@ -1,6 +1,10 @@
 //! Health, metrics and usage.
 
-use super::support::TestServer;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use super::support::{HttpClient, TestServer};
 
 #[tokio::test]
 async fn probes_answer_on_both_ports() {
@@ -90,4 +94,23 @@ async fn usage_tells_of_memory() {
     assert!(memory["used"].as_u64().unwrap() > 1_000_000);
     assert!(memory["total"].as_u64() > memory["used"].as_u64());
     assert!(memory["percent"].as_f64().unwrap() > 0.0);
+}
+
+/// An HTTP connection that is kept ends with an answer, not under a request.
+#[tokio::test]
+async fn a_server_that_leaves_asks_to_connect_anew() {
+    let server = TestServer::with(|config| {
+        config.server.shutdown_grace = Duration::from_secs(60);
+    })
+    .await;
+    let _client = server.connect().await;
+    let mut kept = HttpClient::new(TcpStream::connect(server.address).await.unwrap()).await;
+    let before = kept.send("GET", "/up", "").await;
+    assert_eq!(before.headers.get("connection"), None);
+
+    server.stop();
+    let after = kept.send("GET", "/up", "").await;
+
+    assert_eq!(after.status, 200);
+    assert_eq!(after.headers["connection"], "close");
 }

@@ -14,7 +14,8 @@ use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
 use crate::postgres::Postgres;
-use crate::support::{Answer, TestServer, app, now, soon};
+use crate::redis::Redis;
+use crate::support::{Answer, TestServer, app, eventually, now, soon};
 
 const MASTER_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const NEW_MASTER_KEY: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
@@ -703,5 +704,54 @@ async fn a_server_that_stops_writes_its_last_counts_down() {
             sums.sent_bytes > 100 && sums.received_bytes > 50,
             "{sums:?}"
         );
+    }
+}
+
+/// Keys and switches reach every node of a deployment, and whoever is connected
+/// there.
+#[tokio::test]
+async fn changes_of_an_app_reach_all_nodes() {
+    let on = TestDatabase::sqlite();
+    let database = on.open().await;
+    database.create(&app("1", "key-1", "s")).await.unwrap();
+    let redis = Redis::start().await;
+    let node = async || {
+        let store = on.config();
+        let url = redis.url();
+        let server = TestServer::with(|config: &mut Config| {
+            config.store = store;
+            config.engine.url = Some(url.as_str().into());
+        })
+        .await;
+        server.ready().await;
+        server
+    };
+    let nodes = [node().await, node().await];
+    let mut clients = Vec::new();
+    for node in &nodes {
+        let mut client = node.connect_to(&target("key-1")).await;
+        client.subscribe("news").await;
+        clients.push(client);
+    }
+
+    database.add_key("1", &pair("key-2", "s2")).await.unwrap();
+    for node in &nodes {
+        node.connect_to(&target("key-2")).await;
+    }
+    database.remove_key("1", "key-1").await.unwrap();
+    for node in &nodes {
+        eventually("the end of a key", async || {
+            let first = node.open(&target("key-1")).await.next_frame().await;
+            first.is_some_and(|frame| frame.payload.starts_with(&4001_u16.to_be_bytes()))
+        })
+        .await;
+    }
+    database
+        .update("1", |app| app.enabled = false)
+        .await
+        .unwrap();
+
+    for client in &mut clients {
+        assert_eq!(client.closed().await.0, 4003);
     }
 }

@@ -74,7 +74,7 @@ impl TestServer {
         config.server.metrics_port = 0;
         config.apps = vec![app(ID, KEY, SECRET)];
         change(&mut config);
-        Self::run(Server::bind(&config).await.unwrap())
+        Self::run(Box::pin(Server::bind(&config)).await.unwrap())
     }
 
     /// As `fanfare serve --test` runs it.
@@ -83,7 +83,7 @@ impl TestServer {
         config.server.port = 0;
         config.server.metrics_port = 0;
         config.apps = vec![app(ID, KEY, SECRET)];
-        Self::run(Server::bind_for_tests(&config).await.unwrap())
+        Self::run(Box::pin(Server::bind_for_tests(&config)).await.unwrap())
     }
 
     /// One that another process runs.

@@ -17,7 +17,7 @@ use crate::support::{ID, KEY, SECRET, TestServer, app, soon};
 /// A back end that says exactly what came, byte by byte.
 pub(crate) struct Receiver {
     address: SocketAddr,
-    requests: mpsc::Receiver<Request>,
+    pub(crate) requests: mpsc::Receiver<Request>,
     answers: Arc<Mutex<Vec<Reply>>>,
 }
 

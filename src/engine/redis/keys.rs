@@ -103,6 +103,11 @@ impl Keys {
         }
     }
 
+    /// What each node has used of an app's messages of a day.
+    pub(super) fn usage(&self, app: &AppId, day: u64) -> String {
+        format!("{}:{{{app}:0}}:u:{day}", self.prefix)
+    }
+
     /// App and name of a pub/sub topic.
     pub(super) fn parse_topic<'a>(&self, topic: &'a str) -> Option<(&'a str, &'a str)> {
         let rest = topic.strip_prefix(self.topic_prefix.as_str())?;

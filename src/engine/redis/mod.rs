@@ -12,6 +12,7 @@
 
 mod burial;
 mod commands;
+mod delivery;
 mod edge;
 mod holds;
 mod keys;
@@ -22,6 +23,8 @@ mod queries;
 mod registry;
 mod replica;
 mod script;
+mod topic;
+mod usage;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -40,6 +43,7 @@ use self::link::{Connection, Connector};
 use self::message::{Event, TERMINATE};
 use self::outgoing::{Keep, Outgoing, OutgoingQueue};
 use self::registry::Registry;
+use self::usage::Usage;
 use super::MemoryEngine;
 use crate::hub::engine::{
     CachedEvent, Departure, Engine, EngineError, Figure, Health, Occupancy, Publication,
@@ -163,6 +167,7 @@ struct Shared {
     /// A command failed: the registry's task is to look at the link.
     is_suspect: AtomicBool,
     outgoing: OutgoingQueue,
+    usage: Usage,
     counters: Counters,
 }
 
@@ -277,6 +282,7 @@ impl RedisEngine {
             linked: Notify::new(),
             is_suspect: AtomicBool::new(false),
             outgoing: OutgoingQueue::default(),
+            usage: Usage::default(),
             counters: Counters::default(),
         });
         let task = RedisTask {
@@ -331,9 +337,11 @@ impl RedisTask {
     pub async fn run(self, hub: Arc<Hub>, stop: CancellationToken) {
         let Self { registry, shared } = self;
         let sending = outgoing::send(&shared);
+        let sharing = usage::share(&shared);
         tokio::select! {
             () = registry.run(hub, stop) => {}
             () = sending => {}
+            () = sharing => {}
         }
     }
 }
@@ -477,6 +485,10 @@ impl Engine for RedisEngine {
 
     fn claim(&self, departures: Vec<Departure>) -> BoxFuture<'static, Vec<Departure>> {
         holds::claim(Arc::clone(&self.shared), departures).boxed()
+    }
+
+    fn used_elsewhere(&self, app: &AppId, day: u64, here: u64) -> u64 {
+        self.shared.usage.note(app, day, here)
     }
 
     fn health(&self) -> Health {

@@ -10,30 +10,31 @@
 //! After an outage everything is compared anew. For a while after it the others
 //! may not have come back yet; until then nobody is taken for gone (`grace`).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ::redis::RedisError;
-use fanfare_protocol::{AppId, ChannelName, Frame, UserId};
+use fanfare_protocol::AppId;
 use futures_util::future::join_all;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::edge::{Change, Edge, report, report_here, topic_id};
-use super::keys::{Partition, Subject, TopicId};
+use super::delivery::deliver;
+use super::edge::{Edge, topic_id};
+use super::keys::{Subject, TopicId};
 use super::link::{Connections, Connector, Pushed};
 use super::message::{Delta, Message};
-use super::replica::{Applied, Part, Replica, UserInfo};
-use super::script::{self, Mode, Parting, Standing, Sync, Synced};
-use super::{Link, Shared, burial, holds, queries};
-use crate::hub::engine::Elsewhere;
-use crate::hub::{Hub, Member};
+use super::replica::{Applied, Part, Replica};
+use super::script::{self, Parting, Standing, Synced};
+use super::topic::{Call, Told, Topic, here, is_same, tell};
+use super::{Link, Shared, burial, holds};
+use crate::hub::Hub;
 
 /// Topics in one round trip.
 const BATCH: usize = 512;
@@ -50,33 +51,6 @@ const REVIEW_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Time for the last words to the other nodes.
 const FAREWELL: Duration = Duration::from_secs(3);
-
-/// Users of this node: what the registry was told of them.
-type Told = Part;
-
-/// One topic that concerns this node.
-#[derive(Debug, Default)]
-struct Topic {
-    is_subscribed: bool,
-    /// Whether the replica has to be filled.
-    wants_whole: bool,
-    /// Whether the registry may have lost what it was told.
-    must_restore: bool,
-    told: Told,
-    /// The version of the topic at that time.
-    told_version: u64,
-    /// Sent, and not answered yet.
-    request: Option<Request>,
-    replica: Replica,
-}
-
-#[derive(Clone, Debug)]
-struct Request {
-    number: String,
-    target: Told,
-    came: Vec<Member>,
-    gone: Vec<UserId>,
-}
 
 /// The task's state.
 pub(super) struct Registry {
@@ -122,20 +96,6 @@ enum Away {
 enum End {
     Away(Away),
     Stopped,
-}
-
-/// A request on its way, with what the call borrows.
-struct Call {
-    id: TopicId,
-    name: String,
-    partition: Partition,
-    mode: Mode,
-    known: Vec<Member>,
-    request: Request,
-    known_count: usize,
-    message: String,
-    wants_whole: bool,
-    hold_back: Duration,
 }
 
 impl Registry {
@@ -525,7 +485,11 @@ impl Registry {
         while !todo.is_empty() {
             let mut calls = Vec::new();
             for (id, target) in &todo {
-                calls.extend(self.prepare(hub, id, target));
+                let Some(topic) = self.topics.get_mut(id) else {
+                    continue;
+                };
+                self.requests += 1;
+                calls.extend(topic.call(&self.shared, hub, id, target, self.requests));
             }
             if !self.enroll(hub, connections, &calls).await? {
                 continue;
@@ -576,61 +540,6 @@ impl Registry {
         Ok(())
     }
 
-    /// The call that a topic needs, if any.
-    fn prepare(&mut self, hub: &Hub, id: &TopicId, target: &Told) -> Option<Call> {
-        let number = self.requests;
-        let topic = self.topics.get_mut(id)?;
-        if topic.request.is_none() {
-            let came = members_without(target, &topic.told);
-            let gone = users_without(&topic.told, target);
-            let is_changed =
-                !came.is_empty() || !gone.is_empty() || target.count != topic.told.count;
-            let must_restore = topic.must_restore && topic.told.count > 0;
-            if !is_changed && !must_restore && !topic.wants_whole {
-                topic.must_restore = false;
-                return None;
-            }
-            self.requests += 1;
-            topic.request = Some(Request {
-                number: number.to_string(),
-                target: target.clone(),
-                came,
-                gone,
-            });
-        }
-        let request = topic.request.clone()?;
-        let mode = if topic.must_restore {
-            Mode::Restore
-        } else {
-            Mode::Change
-        };
-        let is_changed = !request.came.is_empty()
-            || !request.gone.is_empty()
-            || request.target.count != topic.told.count
-            || mode == Mode::Restore;
-        let name = id.name();
-        Some(Call {
-            partition: self.shared.keys.partition(&id.app, &name),
-            message: if is_changed {
-                delta(&self.node, &request, mode).encode()
-            } else {
-                String::new()
-            },
-            known: if mode == Mode::Restore {
-                members(&topic.told.members)
-            } else {
-                Vec::new()
-            },
-            known_count: topic.told.count,
-            wants_whole: topic.wants_whole,
-            hold_back: holds::hold_back(&self.shared, hub, id),
-            id: id.clone(),
-            name,
-            mode,
-            request,
-        })
-    }
-
     /// Announces where this node will write. Returns false when the registry has
     /// another opinion of this node, so that the calls have to be made anew.
     async fn enroll(
@@ -677,7 +586,7 @@ impl Registry {
         let Some(topic) = self.topics.get_mut(&call.id) else {
             return true;
         };
-        report_all(hub, call, &topic.told, edges);
+        call.report(hub, &topic.told, edges);
         topic.told = call.request.target.clone();
         topic.told_version = version;
         topic.request = None;
@@ -822,175 +731,10 @@ impl Registry {
     }
 }
 
-impl Call {
-    fn sync<'a>(&'a self, node: &'a str, publish_command: &'a str) -> Sync<'a> {
-        Sync {
-            partition: &self.partition,
-            node,
-            name: &self.name,
-            publish_command,
-            request: &self.request.number,
-            mode: self.mode,
-            count: self.request.target.count,
-            known_count: self.known_count,
-            known: &self.known,
-            came: &self.request.came,
-            gone: &self.request.gone,
-            message: &self.message,
-            wants_whole: self.wants_whole,
-            hold_back: self.hold_back,
-        }
-    }
-}
-
 /// The pub/sub topic of a topic.
 fn topic_of(shared: &Shared, id: &TopicId) -> String {
     let name = id.name();
     shared.keys.partition(&id.app, &name).topic(&name)
-}
-
-/// Hands events of other nodes to the hub.
-async fn deliver(shared: Arc<Shared>, hub: Arc<Hub>, mut events: mpsc::Receiver<Pushed>) {
-    while let Some(pushed) = events.recv().await {
-        let counter = match deliver_one(&shared, &hub, &pushed) {
-            Some(true) => &shared.counters.received,
-            Some(false) => &shared.counters.received_lost,
-            None => continue,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// Returns whether there was room; `None` when the event is not for this node.
-fn deliver_one(shared: &Shared, hub: &Hub, pushed: &Pushed) -> Option<bool> {
-    let topic = std::str::from_utf8(&pushed.topic).ok()?;
-    let (app, name) = shared.keys.parse_topic(topic)?;
-    let Some(Message::Event(event)) = Message::parse(&pushed.payload) else {
-        return None;
-    };
-    if *event.node == *shared.node() {
-        return None;
-    }
-    let app = hub.find(&AppId::new(app))?;
-    let channel = ChannelName::parse(name.strip_prefix('c')?, &app.app().limits).ok()?;
-    let cached = queries::kept_for(event.payload, event.keep_seconds);
-    let frame = Frame::from_text(event.payload);
-    Some(app.deliver_from_elsewhere(&channel, frame, event.except, cached))
-}
-
-/// What this node has of a topic; `None` when it needs no news of it.
-fn here(hub: &Hub, id: &TopicId) -> Option<Told> {
-    let app = hub.find(&id.app)?;
-    match &id.subject {
-        Subject::Channel(channel) => {
-            let roll = app.roll(channel)?;
-            let members = roll.members.into_iter();
-            Some(Told {
-                count: roll.subscriptions,
-                members: members
-                    .map(|member| (member.user_id, member.user_info))
-                    .collect(),
-            })
-        }
-        Subject::User(user) => Some(Told {
-            count: app.user_roll(user)?,
-            members: BTreeMap::new(),
-        }),
-    }
-}
-
-/// Tells the hub what others have.
-fn tell(hub: &Hub, id: &TopicId, elsewhere: &Elsewhere) {
-    let Some(app) = hub.find(&id.app) else {
-        return;
-    };
-    match &id.subject {
-        Subject::Channel(channel) => app.elsewhere(channel, elsewhere),
-        Subject::User(user) => app.user_elsewhere(user, elsewhere.subscriptions > 0),
-    }
-}
-
-/// Reports what a call of this node meant, edges or not.
-fn report_all(hub: &Hub, call: &Call, before: &Told, edges: &[Edge]) {
-    report(hub, &call.id.app, &call.name, edges);
-    // What was known before an outage has been reported before it.
-    if call.mode == Mode::Restore {
-        return;
-    }
-    let mut only_here = Vec::new();
-    let now = &call.request.target;
-    if before.count == 0 && now.count > 0 {
-        only_here.push(Change::Occupied);
-    }
-    let came = call.request.came.iter();
-    only_here.extend(came.map(|member| Change::Added(member.user_id.clone())));
-    let gone = call.request.gone.iter();
-    only_here.extend(gone.map(|user_id| Change::Removed(user_id.clone())));
-    if before.count > 0 && now.count == 0 {
-        only_here.push(Change::Vacated);
-    }
-    only_here.retain(|change| !edges.iter().any(|edge| edge.change == *change));
-    for change in only_here {
-        report_here(hub, &call.id.app, &call.name, change);
-    }
-}
-
-fn delta(node: &str, request: &Request, mode: Mode) -> Delta {
-    let texts = |members: &[Member]| {
-        members
-            .iter()
-            .map(|member| (member.user_id.to_string(), member.user_info.clone()))
-            .collect()
-    };
-    let is_restored = mode == Mode::Restore;
-    Delta {
-        node: node.to_owned(),
-        count: request.target.count,
-        is_whole: is_restored,
-        is_restored,
-        came: if is_restored {
-            texts(&members(&request.target.members))
-        } else {
-            texts(&request.came)
-        },
-        gone: if is_restored {
-            Vec::new()
-        } else {
-            request.gone.iter().map(UserId::to_string).collect()
-        },
-    }
-}
-
-fn members(list: &BTreeMap<UserId, UserInfo>) -> Vec<Member> {
-    list.iter()
-        .map(|(user_id, user_info)| Member {
-            user_id: user_id.clone(),
-            user_info: user_info.clone(),
-        })
-        .collect()
-}
-
-fn members_without(list: &Told, other: &Told) -> Vec<Member> {
-    let new = list
-        .members
-        .iter()
-        .filter(|(user_id, _)| !other.members.contains_key(*user_id));
-    new.map(|(user_id, user_info)| Member {
-        user_id: user_id.clone(),
-        user_info: user_info.clone(),
-    })
-    .collect()
-}
-
-fn users_without(list: &Told, other: &Told) -> Vec<UserId> {
-    let old = list.members.keys();
-    old.filter(|user_id| !other.members.contains_key(*user_id))
-        .cloned()
-        .collect()
-}
-
-fn is_same(one: &Told, other: &Told) -> bool {
-    one.count == other.count && one.members.keys().eq(other.members.keys())
 }
 
 /// Answers those who wait for Redis while it is not there: they go on alone.
