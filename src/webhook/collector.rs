@@ -200,6 +200,7 @@ impl Collector {
             | HubEventKind::ConnectionClosed { .. }
             | HubEventKind::Subscribed { .. }
             | HubEventKind::Unsubscribed { .. }
+            | HubEventKind::QuotaWarning { .. }
             | HubEventKind::UserOnline { .. }
             | HubEventKind::UserOffline { .. } => {}
         }
@@ -500,7 +501,10 @@ mod tests {
         let (mut collector, endpoints) = collector(&hub, &app);
         let mut events = hub.events();
         let place = hub.app(&app).admit().unwrap();
-        let client = ClientInfo { client: "js" };
+        let client = ClientInfo {
+            client: "js",
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+        };
         let socket_id = "1.1".parse().unwrap();
         let (mut session, _connection) =
             Session::open(place, socket_id, Recorder::default(), 120, client);
