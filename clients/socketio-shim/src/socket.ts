@@ -77,7 +77,7 @@ export class Socket extends Emitter {
   #pusher: Pusher | undefined;
   #memberships!: Memberships;
   #signIn!: SignIn;
-  #isSignInWanted: boolean;
+  #hasAuthenticated = false;
   #early: Array<() => void> = [];
   #pings: Array<(answer: Answer) => void> = [];
   #repeats = new Repeats();
@@ -90,7 +90,6 @@ export class Socket extends Emitter {
     this.#server = server;
     this.#options = options;
     this.auth = options.auth;
-    this.#isSignInWanted = options.auth !== undefined;
     this.#verbs = this.#makeVerbs();
     if (options.autoConnect !== false) {
       this.connect();
@@ -291,11 +290,12 @@ export class Socket extends Emitter {
     this.id = this.#pusher?.connection.socket_id;
     this.#closeError = undefined;
     this.tell('connect');
-    if (this.#isSignInWanted && !this.#pusher?.user.signin_requested) {
+    const isSignInWanted = this.#hasAuthenticated || this.auth !== undefined;
+    if (isSignInWanted && !this.#pusher?.user.signin_requested) {
       this.#verbs.authenticate(undefined).catch(() => {
         // Told as `connect_error` already.
       });
-    } else if (!this.#isSignInWanted) {
+    } else if (!isSignInWanted) {
       this.tell('connected', { message: this.#greeting(), socketId: this.id });
     }
   }
@@ -415,7 +415,7 @@ export class Socket extends Emitter {
           this.auth = { token };
           this.#token = undefined;
         }
-        this.#isSignInWanted = true;
+        this.#hasAuthenticated = true;
         return this.#signIn.begin();
       },
       ping: async () => {

@@ -342,3 +342,13 @@ test('without autoConnect what is emitted waits for connect()', async (t) => {
 
   assert.equal((await registered).success, true);
 });
+
+test('a token that is put into the socket before connect() signs in', async (t) => {
+  const { open } = await startSite(t);
+  const ann = open({ autoConnect: false });
+  ann.socket.auth = { token: tokenOf(ANN) };
+
+  ann.socket.connect();
+
+  assert.equal((await ann.next('connected'))[0].userId, '7');
+});
