@@ -182,7 +182,7 @@ impl Server {
             authorization: config.connection.authorization_timeout,
             stalled_write: config.connection.stalled_write,
         };
-        let (engine, engine_task) = engine(&config.engine)?;
+        let (engine, engine_task) = engine(&config.engine, config.webhooks.hold_back)?;
         let hub = Arc::new(Hub::new(
             engine,
             timeouts,
@@ -230,7 +230,8 @@ impl Server {
             let app = config.app_id(rooms.app.as_deref())?;
             let (hub, apps) = (Arc::clone(&hub), Arc::clone(&apps));
             let ground = Ground::new(hub, apps, app, config.adapters.vacate_grace());
-            let redis = redis_settings(&config.engine).map(RedisCommands::new);
+            let redis =
+                redis_settings(&config.engine, config.webhooks.hold_back).map(RedisCommands::new);
             Some(Arc::new(Rooms::new(ground, rooms, &auth, redis)))
         });
         let adapters: Vec<_> = rooms
@@ -496,7 +497,7 @@ fn open(
 }
 
 /// How Redis is reached, if it connects this node with others.
-fn redis_settings(config: &EngineConfig) -> Option<RedisSettings> {
+fn redis_settings(config: &EngineConfig, hold_back: Duration) -> Option<RedisSettings> {
     let address = config.url.as_ref().and_then(|url| url.parse())?;
     Some(RedisSettings {
         deployment: match address.deployment {
@@ -511,12 +512,16 @@ fn redis_settings(config: &EngineConfig) -> Option<RedisSettings> {
         database: address.database,
         prefix: config.prefix.clone(),
         node_timeout: config.node_timeout,
+        hold_back,
     })
 }
 
 /// The engine of the configuration, and the task that it needs.
-fn engine(config: &EngineConfig) -> anyhow::Result<(Arc<dyn Engine>, Option<RedisTask>)> {
-    let Some(settings) = redis_settings(config) else {
+fn engine(
+    config: &EngineConfig,
+    hold_back: Duration,
+) -> anyhow::Result<(Arc<dyn Engine>, Option<RedisTask>)> {
+    let Some(settings) = redis_settings(config, hold_back) else {
         return Ok((Arc::new(MemoryEngine::new()), None));
     };
     let (engine, task) = RedisEngine::new(settings).context("engine.url cannot be used")?;

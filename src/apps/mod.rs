@@ -10,7 +10,7 @@ mod webhook;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use fanfare_protocol::{AppId, AppKey, AppSecret, Limits};
+use fanfare_protocol::{AppId, AppKey, AppSecret, Limits, WebhookEventType};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +119,21 @@ impl App {
                     .find(|pair| pair.key.as_str().to_lowercase() == key)
             })
             .map(|pair| &pair.secret)
+    }
+
+    /// Whether any webhook is told who comes and goes.
+    #[must_use]
+    pub fn tells_changes(&self) -> bool {
+        let mut types = self.webhooks.iter().flat_map(|webhook| &webhook.events);
+        types.any(|event_type| {
+            matches!(
+                event_type,
+                WebhookEventType::ChannelOccupied
+                    | WebhookEventType::ChannelVacated
+                    | WebhookEventType::MemberAdded
+                    | WebhookEventType::MemberRemoved
+            )
+        })
     }
 
     /// Whether a page of this origin may connect.

@@ -51,6 +51,17 @@ impl CachedEvent {
     }
 }
 
+/// A last in the deployment, of which nobody outside it has been told yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Departure {
+    /// The app.
+    pub app: AppId,
+    /// The channel.
+    pub channel: ChannelName,
+    /// The user who left, or nobody when the channel lost its last subscriber.
+    pub user_id: Option<UserId>,
+}
+
 /// What the deployment knows of a channel that this node has just joined.
 #[derive(Clone, Debug, Default)]
 pub struct SharedState {
@@ -186,6 +197,15 @@ pub trait Engine: Debug + Send + Sync {
 
     /// Tells the other nodes to close the connections signed in as `user`.
     fn terminate(&self, app: &AppId, user: &UserId);
+
+    /// Claims departures whose time to be held back is over: those that nobody
+    /// returned for, and that no other node has claimed. Takes as long as the
+    /// others are out of reach. Only an engine that is clustered is asked: it
+    /// holds every departure for the whole deployment, so that one that is
+    /// reported here may end elsewhere.
+    fn claim(&self, departures: Vec<Departure>) -> BoxFuture<'static, Vec<Departure>> {
+        Box::pin(std::future::ready(departures))
+    }
 
     /// How well the deployment is reached.
     fn health(&self) -> Health {

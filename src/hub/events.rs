@@ -9,6 +9,8 @@ use std::sync::Arc;
 use fanfare_protocol::{AppId, ChannelName, SocketId, UserId};
 use tokio::sync::broadcast;
 
+use super::engine::Departure;
+
 /// Events that wait for the slowest reader before it loses the oldest.
 const CAPACITY: usize = 8_192;
 
@@ -28,6 +30,9 @@ pub struct HubEvent {
     pub app: AppId,
     /// How far the change reaches.
     pub scope: Scope,
+    /// Who came was gone for a moment only: the deployment holds the departure
+    /// back and will not tell it. Never set where there is one node.
+    pub is_return: bool,
     /// What happened.
     pub kind: HubEventKind,
 }
@@ -114,6 +119,9 @@ pub enum HubEventKind {
         /// The channel.
         channel: ChannelName,
     },
+    /// A departure that was reported on another node, which will not tell it: that
+    /// node is dead, or fell behind.
+    Inherited(Departure),
     /// A user's first connection signed in.
     UserOnline {
         /// The user.
@@ -176,12 +184,17 @@ impl HubEvents {
         if self.sender.receiver_count() == 0 {
             return;
         }
-        let event = HubEvent {
+        self.send(HubEvent {
             app: app.clone(),
             scope,
+            is_return: false,
             kind: kind(),
-        };
-        // The last reader may have gone since; then nobody misses it.
+        });
+    }
+
+    /// Sends an event as it is.
+    pub(super) fn send(&self, event: HubEvent) {
+        // When nobody reads, nobody misses it.
         let _ = self.sender.send(event);
     }
 }

@@ -6,24 +6,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use fanfare_protocol::{AppId, ChannelName, UserId};
 use tokio::time::Instant;
+
+use crate::hub::engine::Departure;
 
 /// Departures held back at the same time. Above it the oldest are told before
 /// their time: a client that subscribes and unsubscribes without end must not
 /// fill the memory.
 const CAPACITY: usize = 100_000;
-
-/// Who or what left.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Departure {
-    /// The app.
-    pub app: AppId,
-    /// The channel.
-    pub channel: ChannelName,
-    /// The user who left, or nobody when the channel lost its last subscriber.
-    pub user_id: Option<UserId>,
-}
 
 /// All departures that are held back, in the order in which they are due.
 #[derive(Debug)]
@@ -97,7 +87,7 @@ impl Holds {
 
 #[cfg(test)]
 mod tests {
-    use fanfare_protocol::Limits;
+    use fanfare_protocol::{AppId, ChannelName, Limits, UserId};
 
     use super::*;
 

@@ -38,7 +38,7 @@ pub use self::consumed::ConsumedEvents;
 use self::engine::Engine;
 use self::events::HubEvents;
 pub use self::events::{HubEvent, HubEventKind, Scope};
-pub use self::holds::{Departure, Holds};
+pub use self::holds::Holds;
 pub use self::node::Node;
 pub use self::presence::Member;
 pub use self::publisher::{ChannelFull, Origin, Publish, Publisher};
@@ -156,8 +156,8 @@ impl Hub {
     }
 
     /// Reports a first or a last that an engine has found out.
-    pub fn report(&self, app: &AppId, scope: Scope, kind: HubEventKind) {
-        self.core.events.emit_scoped(app, scope, || kind);
+    pub fn report(&self, event: HubEvent) {
+        self.core.events.send(event);
     }
 
     /// The part of the hub that belongs to an app, if it was used since the start.

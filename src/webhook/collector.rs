@@ -4,13 +4,17 @@
 //! falls behind nevertheless, the stream loses the oldest events; then what the
 //! apps were told is compared with what the hub has, and the difference is told.
 //! Client events, cache misses and counts of that time are lost, and counted.
+//!
+//! With other nodes around, the engine knows who returned, and a departure is told
+//! by the node that claims it. What this node forgets then, another one inherits.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
 
-use fanfare_protocol::{
-    AppId, ChannelKind, ChannelName, UserId, WebhookEvent, WebhookEventKind, WebhookEventType,
-};
+use fanfare_protocol::{AppId, ChannelKind, ChannelName, UserId, WebhookEvent, WebhookEventKind};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::Instant;
@@ -19,19 +23,26 @@ use tokio_util::sync::CancellationToken;
 use super::endpoint::Endpoints;
 use super::figures::Figures;
 use crate::apps::App;
-use crate::hub::{AppHub, Departure, Holds, Hub, HubEvent, HubEventKind, Scope};
+use crate::hub::engine::Departure;
+use crate::hub::{AppHub, Holds, Hub, HubEvent, HubEventKind, Scope};
 
 /// Events that are taken before the others get a turn.
 const BURST: usize = 256;
 
+/// Departures that are claimed at once.
+const CLAIMS: usize = 1_000;
+
 /// Makes webhook events out of what happens in the hub.
-#[derive(Debug)]
 pub(super) struct Collector {
     hub: Arc<Hub>,
+    is_clustered: bool,
     endpoints: Arc<Endpoints>,
     figures: Figures,
     holds: Holds,
-    /// What is occupied, as far as the stream has told.
+    /// Departures that the engine is asked for. Those behind them wait in `holds`.
+    claims: Option<BoxFuture<'static, Vec<Departure>>>,
+    /// What is occupied, as far as the stream has told. Unused with other nodes
+    /// around: then it tells only a part.
     known: HashMap<AppId, Known>,
     /// Events to come that the last comparison with the hub may have seen.
     seen_already: usize,
@@ -44,6 +55,12 @@ struct Known {
     channels: HashMap<ChannelName, HashSet<UserId>>,
 }
 
+impl fmt::Debug for Collector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collector").finish_non_exhaustive()
+    }
+}
+
 impl Collector {
     pub(super) fn new(
         hub: Arc<Hub>,
@@ -52,10 +69,12 @@ impl Collector {
         holds: Holds,
     ) -> Self {
         Self {
+            is_clustered: hub.engine().is_clustered(),
             hub,
             endpoints,
             figures,
             holds,
+            claims: None,
             known: HashMap::new(),
             seen_already: 0,
         }
@@ -65,7 +84,7 @@ impl Collector {
     /// nothing back any more.
     pub(super) async fn run(mut self, mut events: Receiver<HubEvent>, stop: CancellationToken) {
         loop {
-            let next_due = self.holds.next_due();
+            let next_due = self.holds.next_due().filter(|_| self.claims.is_none());
             tokio::select! {
                 received = events.recv() => match received {
                     Ok(event) => {
@@ -75,6 +94,11 @@ impl Collector {
                     Err(RecvError::Lagged(lost)) => self.catch_up(lost, events.len()),
                     Err(RecvError::Closed) => break,
                 },
+                claimed = answer(&mut self.claims) => {
+                    for departure in claimed {
+                        self.tell_departure(&departure);
+                    }
+                }
                 () = until(next_due) => self.release(Instant::now()),
                 () = stop.cancelled() => break,
             }
@@ -85,6 +109,10 @@ impl Collector {
                 Err(TryRecvError::Lagged(lost)) => self.catch_up(lost, events.len()),
                 Err(TryRecvError::Empty | TryRecvError::Closed) => break,
             }
+        }
+        if self.is_clustered {
+            // The others are told that this node leaves, and inherit the rest.
+            return;
         }
         while let Some(departure) = self.holds.take_first() {
             self.tell_departure(&departure);
@@ -102,16 +130,27 @@ impl Collector {
     }
 
     fn release(&mut self, now: Instant) {
+        if self.is_clustered {
+            let due = std::iter::from_fn(|| self.holds.release(now));
+            let due = due.take(CLAIMS).collect();
+            self.claims = Some(self.hub.engine().claim(due));
+            return;
+        }
         while let Some(departure) = self.holds.release(now) {
             self.tell_departure(&departure);
         }
     }
 
-    /// The app, if it has webhooks.
+    /// The app, if it has webhooks. It may never have been used on this node, which
+    /// tells the departures of one that has died.
     fn app(&self, id: &AppId) -> Option<Arc<App>> {
-        let hub = self.hub.find(id)?;
-        let app = hub.app();
-        (!app.webhooks.is_empty()).then(|| Arc::clone(&app))
+        let app = match self.hub.find(id) {
+            Some(hub) => Arc::clone(&hub.app()),
+            // A store that has to ask somebody does not know the app.
+            None if self.is_clustered => self.endpoints.app(id).now_or_never().flatten()?,
+            None => return None,
+        };
+        (!app.webhooks.is_empty()).then_some(app)
     }
 
     fn take(&mut self, event: HubEvent) {
@@ -125,10 +164,13 @@ impl Collector {
             return;
         };
         match event.kind {
+            HubEventKind::Occupied { .. } | HubEventKind::MemberAdded { .. } if event.is_return => {
+            }
             HubEventKind::Occupied { channel } => self.came(&app, channel, None, was_seen),
             HubEventKind::MemberAdded { channel, user_id } => {
                 self.came(&app, channel, Some(user_id), was_seen);
             }
+            HubEventKind::Inherited(departure) => self.hold(departure),
             HubEventKind::Vacated { channel } => self.left(&app, channel, None, was_seen),
             HubEventKind::MemberRemoved { channel, user_id } => {
                 self.left(&app, channel, Some(user_id), was_seen);
@@ -176,13 +218,7 @@ impl Collector {
         user_id: Option<UserId>,
         was_seen: bool,
     ) {
-        if !wants_changes(app) {
-            return;
-        }
-        let known = self.known.entry(app.id.clone()).or_default();
-        let is_news = known.came(&channel, user_id.as_ref());
-        // The comparison has told it already.
-        if was_seen && !is_news {
+        if !app.tells_changes() {
             return;
         }
         let departure = Departure {
@@ -190,8 +226,16 @@ impl Collector {
             channel,
             user_id,
         };
-        if self.holds.cancel(&departure) {
-            return;
+        if !self.is_clustered {
+            let known = self.known.entry(app.id.clone()).or_default();
+            let is_news = known.came(&departure.channel, departure.user_id.as_ref());
+            // The comparison has told it already.
+            if was_seen && !is_news {
+                return;
+            }
+            if self.holds.cancel(&departure) {
+                return;
+            }
         }
         let kind = match &departure.user_id {
             Some(user_id) => WebhookEventKind::MemberAdded(user_id),
@@ -208,23 +252,30 @@ impl Collector {
         user_id: Option<UserId>,
         was_seen: bool,
     ) {
-        if !wants_changes(app) {
+        if !app.tells_changes() {
             return;
         }
-        let known = self.known.entry(app.id.clone()).or_default();
-        let is_news = known.left(&channel, user_id.as_ref());
-        if known.channels.is_empty() {
-            self.known.remove(&app.id);
+        if !self.is_clustered {
+            let known = self.known.entry(app.id.clone()).or_default();
+            let is_news = known.left(&channel, user_id.as_ref());
+            if known.channels.is_empty() {
+                self.known.remove(&app.id);
+            }
+            if was_seen && !is_news {
+                return;
+            }
         }
-        if was_seen && !is_news {
-            return;
-        }
-        let departure = Departure {
+        self.hold(Departure {
             app: app.id.clone(),
             channel,
             user_id,
-        };
-        if let Some(early) = self.holds.hold(departure, Instant::now()) {
+        });
+    }
+
+    fn hold(&mut self, departure: Departure) {
+        let early = self.holds.hold(departure, Instant::now());
+        // With other nodes around it is inherited when its time has come.
+        if let Some(early) = early.filter(|_| !self.is_clustered) {
             self.tell_departure(&early);
         }
     }
@@ -245,10 +296,10 @@ impl Collector {
     /// ones, and what they say may be in the hub's state already.
     fn catch_up(&mut self, lost: u64, waiting: usize) {
         self.figures.missed(lost);
-        if self.hub.engine().is_clustered() {
+        if self.is_clustered {
             tracing::warn!(
                 lost,
-                "webhook events were lost: more happened than could be told"
+                "more happened than could be told as webhooks; departures are told later, the rest is lost"
             );
             return;
         }
@@ -258,7 +309,7 @@ impl Collector {
         );
         for app_hub in self.hub.apps() {
             let app = Arc::clone(&app_hub.app());
-            if wants_changes(&app) {
+            if app.tells_changes() {
                 self.compare(&app, &snapshot(&app_hub));
             }
         }
@@ -330,21 +381,6 @@ impl Known {
     }
 }
 
-/// Whether any webhook of the app is told who comes and goes.
-fn wants_changes(app: &App) -> bool {
-    app.webhooks.iter().any(|webhook| {
-        webhook.events.iter().any(|event_type| {
-            matches!(
-                event_type,
-                WebhookEventType::ChannelOccupied
-                    | WebhookEventType::ChannelVacated
-                    | WebhookEventType::MemberAdded
-                    | WebhookEventType::MemberRemoved
-            )
-        })
-    })
-}
-
 /// What this node has at the moment.
 fn snapshot(app: &AppHub) -> Known {
     let mut channels = HashMap::new();
@@ -363,6 +399,19 @@ fn snapshot(app: &AppHub) -> Known {
     Known { channels }
 }
 
+/// Waits for the answer of the engine; for ever when it was not asked.
+///
+/// # Cancel safety
+/// The question stays where it is.
+async fn answer(claims: &mut Option<BoxFuture<'static, Vec<Departure>>>) -> Vec<Departure> {
+    let Some(question) = claims else {
+        return std::future::pending().await;
+    };
+    let claimed = question.await;
+    *claims = None;
+    claimed
+}
+
 async fn until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
@@ -375,6 +424,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
+    use fanfare_protocol::WebhookEventType;
     use fanfare_protocol::webhook::MAX_EVENTS;
     use tokio_util::task::TaskTracker;
 

@@ -125,6 +125,11 @@ impl Endpoints {
         }
     }
 
+    /// The app, if the store knows it.
+    pub(super) async fn app(&self, id: &AppId) -> Option<Arc<App>> {
+        self.shared.apps.by_id(id).await.ok().flatten()
+    }
+
     /// Queues an event for the webhooks of `app` that want it.
     pub(super) fn tell(&self, app: &App, event: &WebhookEvent<'_>) {
         let event_type = event.event_type();

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::redis::Redis;
-use super::support::{ID, TestServer, soon};
+use super::support::{ID, TestServer};
 
 const ROOM: &str = "presence-room";
 
@@ -15,26 +15,8 @@ async fn node(redis: &Redis) -> TestServer {
         config.engine.node_timeout = Duration::from_secs(3);
     })
     .await;
-    ready(&server).await;
+    server.ready().await;
     server
-}
-
-async fn ready(server: &TestServer) {
-    soon("the engine", async {
-        while server.ops("/ready").await.body != "OK\n" {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
-}
-
-async fn until(server: &TestServer, path: &str, parameters: &[(&str, &str)], expected: Value) {
-    soon("the answer of the registry", async {
-        while server.get(path, parameters).await != expected {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
 }
 
 #[tokio::test]
@@ -58,11 +40,15 @@ async fn events_reach_the_other_node_in_order_and_once() {
     assert_eq!(here.next().await, back);
     assert_eq!(there.next().await, back);
     for server in [&one, &two] {
-        until(server, "/channels/news", &[], json!({"occupied": true})).await;
+        server
+            .until("/channels/news", json!({"occupied": true}))
+            .await;
     }
     drop((here, there));
     for server in [&one, &two] {
-        until(server, "/channels/news", &[], json!({"occupied": false})).await;
+        server
+            .until("/channels/news", json!({"occupied": false}))
+            .await;
     }
 }
 
@@ -95,18 +81,14 @@ async fn members_are_those_of_both_nodes() {
     assert_eq!(added, json!({"user_id": "2"}));
     let users = format!("/channels/{ROOM}/users");
     for server in [&one, &two] {
-        until(
-            server,
-            &users,
-            &[],
-            json!({"users": [{"id": "1"}, {"id": "2"}]}),
-        )
-        .await;
+        server
+            .until(&users, json!({"users": [{"id": "1"}, {"id": "2"}]}))
+            .await;
     }
     drop(there);
     let removed = here.next_data("pusher_internal:member_removed", ROOM).await;
     assert_eq!(removed, json!({"user_id": "2"}));
-    until(&two, &users, &[], json!({"users": [{"id": "1"}]})).await;
+    two.until(&users, json!({"users": [{"id": "1"}]})).await;
 }
 
 #[tokio::test]
@@ -123,8 +105,8 @@ async fn local_clients_are_served_without_redis_and_all_heals() {
     one.trigger(ROOM, "alone", "x").await;
     assert_eq!(here.next().await["event"], "alone");
     redis.resume().await;
-    ready(&one).await;
-    ready(&two).await;
+    one.ready().await;
+    two.ready().await;
     heals(&one, &two).await;
 
     redis.flush().await;
@@ -134,13 +116,9 @@ async fn local_clients_are_served_without_redis_and_all_heals() {
 async fn heals(one: &TestServer, two: &TestServer) {
     let users = format!("/channels/{ROOM}/users");
     for server in [one, two] {
-        until(
-            server,
-            &users,
-            &[],
-            json!({"users": [{"id": "1"}, {"id": "2"}]}),
-        )
-        .await;
+        server
+            .until(&users, json!({"users": [{"id": "1"}, {"id": "2"}]}))
+            .await;
     }
 }
 

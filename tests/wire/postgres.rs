@@ -1,86 +1,61 @@
 //! A PostgreSQL server of its own for one test.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::process::{Command, Output};
 
 use sqlx::PgPool;
-use tempfile::TempDir;
 
-use crate::support::soon;
+use crate::backing::Backing;
+use crate::support::eventually;
 
-/// The server keeps its files in `directory` and listens on loopback only.
+/// Listens on loopback only.
 pub(crate) struct Postgres {
-    directory: TempDir,
-    port: u16,
-    running: Option<Child>,
+    server: Backing,
 }
 
 impl Postgres {
     pub(crate) async fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let data = directory.path().join("data");
+        let server = Backing::new();
         if is_root() {
             // The server refuses to run as root.
-            run(Command::new("chown").arg("postgres").arg(directory.path()));
+            run(Command::new("chown")
+                .arg("postgres")
+                .arg(server.directory()));
         }
         run(program("initdb")
             .args(["--auth=trust", "--username=fanfare", "--encoding=UTF8"])
             .args(["--no-sync", "--no-instructions", "--pgdata"])
-            .arg(&data));
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|socket| socket.local_addr())
-            .unwrap()
-            .port();
-        let mut postgres = Self {
-            directory,
-            port,
-            running: None,
-        };
+            .arg(server.directory().join("data")));
+        let mut postgres = Self { server };
         postgres.resume().await;
         postgres
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("postgres://fanfare@127.0.0.1:{}/postgres", self.port)
+        format!("postgres://fanfare@127.0.0.1:{}/postgres", self.server.port)
     }
 
     /// Ends the server; its data stays.
     pub(crate) fn stop(&mut self) {
-        if let Some(mut child) = self.running.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+        self.server.stop();
     }
 
     /// Starts the server again, and waits until it answers.
     pub(crate) async fn resume(&mut self) {
-        let data = self.directory.path().join("data");
-        let child = program("postgres")
+        let port = self.server.port.to_string();
+        let mut command = program("postgres");
+        command
             .arg("-D")
-            .arg(&data)
-            .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-p"])
-            .arg(self.port.to_string())
-            .arg("-k")
-            .arg(self.directory.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.running = Some(child);
-        soon("PostgreSQL", async {
-            while Box::pin(PgPool::connect(&self.url())).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            .arg(self.server.directory().join("data"))
+            .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"])
+            .args(["-p", &port, "-k"])
+            .arg(self.server.directory());
+        self.server.run(&mut command);
+        let url = self.url();
+        eventually("PostgreSQL", async || {
+            Box::pin(PgPool::connect(&url)).await.is_ok()
         })
         .await;
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        self.stop();
     }
 }
 

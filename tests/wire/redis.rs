@@ -1,87 +1,78 @@
 //! A Redis server of its own for one test.
 
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
-use tempfile::TempDir;
-
-use crate::support::soon;
+use crate::backing::Backing;
+use crate::support::eventually;
 
 /// Keeps nothing on disk, and listens on loopback only.
 pub(crate) struct Redis {
-    directory: TempDir,
-    port: u16,
-    running: Option<Child>,
+    server: Backing,
+    options: Vec<String>,
 }
 
 impl Redis {
     pub(crate) async fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|socket| socket.local_addr())
-            .unwrap()
-            .port();
+        Self::with(&[]).await
+    }
+
+    /// With further options of the command line.
+    pub(crate) async fn with(options: &[&str]) -> Self {
         let mut redis = Self {
-            directory: tempfile::tempdir().unwrap(),
-            port,
-            running: None,
+            server: Backing::new(),
+            options: options.iter().map(|option| (*option).to_owned()).collect(),
         };
         redis.resume().await;
         redis
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.server.port
+    }
+
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://127.0.0.1:{}", self.server.port)
     }
 
     /// Ends the server, which forgets everything.
     pub(crate) fn stop(&mut self) {
-        if let Some(mut child) = self.running.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+        self.server.stop();
     }
 
     /// Starts the server again, and waits until it answers.
     pub(crate) async fn resume(&mut self) {
-        let child = Command::new("redis-server")
+        let port = self.server.port.to_string();
+        let mut command = Command::new("redis-server");
+        command
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .arg("--port")
-            .arg(self.port.to_string())
-            .arg("--dir")
-            .arg(self.directory.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.running = Some(child);
+            .args(["--port", &port, "--dir"])
+            .arg(self.server.directory())
+            .args(&self.options);
+        self.server.run(&mut command);
         let client = redis::Client::open(self.url()).unwrap();
-        soon("Redis", async {
-            while Box::pin(client.get_multiplexed_async_connection())
+        eventually("Redis", async || {
+            Box::pin(client.get_multiplexed_async_connection())
                 .await
-                .is_err()
-            {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+                .is_ok()
         })
         .await;
     }
 
     /// Forgets everything, while it runs.
     pub(crate) async fn flush(&self) {
+        self.command(&["FLUSHALL"]).await;
+    }
+
+    /// Runs a command as an operator would.
+    pub(crate) async fn command(&self, words: &[&str]) -> redis::Value {
         let client = redis::Client::open(self.url()).unwrap();
         let mut connection = Box::pin(client.get_multiplexed_async_connection())
             .await
             .unwrap();
-        redis::cmd("FLUSHALL")
-            .exec_async(&mut connection)
+        redis::cmd(words[0])
+            .arg(&words[1..])
+            .query_async(&mut connection)
             .await
-            .unwrap();
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.stop();
+            .unwrap()
     }
 }

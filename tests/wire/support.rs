@@ -35,6 +35,16 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
+/// Asks until the answer is yes, where nothing tells when to ask.
+pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    soon(what, async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
 /// The target of a pusher-js 8 page.
 pub(crate) fn target() -> String {
     format!("/app/{KEY}?protocol=7&client=js&version=8.6.0&flash=false")
@@ -74,6 +84,19 @@ impl TestServer {
         config.server.metrics_port = 0;
         config.apps = vec![app(ID, KEY, SECRET)];
         Self::run(Server::bind_for_tests(&config).await.unwrap())
+    }
+
+    /// One that another process runs.
+    pub(crate) fn at(address: SocketAddr, metrics_address: SocketAddr) -> Self {
+        Self {
+            address,
+            metrics_address,
+            tls_address: None,
+            rooms_address: None,
+            certificates: None,
+            stop: CancellationToken::new(),
+            running: None,
+        }
     }
 
     fn run(server: Server) -> Self {
@@ -197,6 +220,17 @@ impl TestServer {
     /// A request to the second port.
     pub(crate) async fn ops(&self, path: &str) -> Answer {
         http(self.metrics_address, "GET", path, "").await
+    }
+
+    /// Waits until the server is ready and in touch with all that it depends on.
+    pub(crate) async fn ready(&self) {
+        eventually("/ready", async || self.ops("/ready").await.body == "OK\n").await;
+    }
+
+    /// Waits until a `GET` below `/apps/app-id` brings `expected`.
+    pub(crate) async fn until(&self, path: &str, expected: Value) {
+        let what = format!("{expected} at {path}");
+        eventually(&what, async || self.get(path, &[]).await == expected).await;
     }
 
     /// Whether the server still takes clients and delivers to `witness`, which is

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use crate::support::{ID, KEY, SECRET, TestServer, app, soon};
 
 /// A back end that says exactly what came, byte by byte.
-struct Receiver {
+pub(crate) struct Receiver {
     address: SocketAddr,
     requests: mpsc::Receiver<Request>,
     answers: Arc<Mutex<Vec<Reply>>>,
@@ -30,7 +30,7 @@ enum Reply {
     Hang,
 }
 
-struct Request {
+pub(crate) struct Request {
     head: String,
     body: String,
 }
@@ -40,7 +40,7 @@ impl Request {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    fn events(&self) -> Vec<Value> {
+    pub(crate) fn events(&self) -> Vec<Value> {
         self.json()["events"].as_array().unwrap().clone()
     }
 
@@ -54,7 +54,7 @@ impl Request {
 }
 
 impl Receiver {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::replying(&[]).await
     }
 
@@ -84,11 +84,11 @@ impl Receiver {
         receiver
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/hook", self.address)
     }
 
-    async fn next(&mut self) -> Request {
+    pub(crate) async fn next(&mut self) -> Request {
         soon("a webhook", self.requests.recv()).await.unwrap()
     }
 

@@ -124,6 +124,19 @@ test('a display sounds for what is new, keeps its screen on, and remembers its s
   await kitchen.page.waitForSelector('.stations button[aria-pressed="true"]:has-text("Grill")');
 });
 
+test('a display fills the screen at a touch, and gives it back', async (t) => {
+  const { open } = await startRestaurant(t);
+  const kitchen = await open('/kitchen');
+  const isFull = () => kitchen.page.evaluate(() => document.fullscreenElement !== null);
+
+  await kitchen.page.click('[aria-label="Full screen"]');
+  await kitchen.page.waitForSelector('[aria-label="Leave full screen"]');
+  assert.equal(await isFull(), true);
+  await kitchen.page.click('[aria-label="Leave full screen"]');
+  await kitchen.page.waitForSelector('[aria-label="Full screen"]');
+  assert.equal(await isFull(), false);
+});
+
 test('the stock page and the kitchen hear what runs low, and what comes in', async (t) => {
   const { backEnd, open } = await startRestaurant(t);
   const stock = await open('/stock');

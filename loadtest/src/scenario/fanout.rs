@@ -191,14 +191,21 @@ impl Load {
 
     async fn publish(self, back_end: &mut BackEnd, ledger: &Ledger) -> anyhow::Result<()> {
         for message in 0..self.messages {
-            let mut due_us = ledger.now_us();
-            if let Some(rate) = self.rate {
-                // Late or not, the time counts from when it was due.
-                due_us = message as u64 * 1_000_000 / u64::from(rate);
-                let wait = due_us.saturating_sub(ledger.now_us());
-                tokio::time::sleep(Duration::from_micros(wait)).await;
-            }
-            ledger.admit(message).await?;
+            let due_us = match self.rate {
+                Some(rate) => {
+                    // Late or not, the time counts from when it was due.
+                    let due_us = message as u64 * 1_000_000 / u64::from(rate);
+                    let wait = due_us.saturating_sub(ledger.now_us());
+                    tokio::time::sleep(Duration::from_micros(wait)).await;
+                    ledger.admit(message).await?;
+                    due_us
+                }
+                // Due when there is room: waiting for the messages before is not its own time.
+                None => {
+                    ledger.admit(message).await?;
+                    ledger.now_us()
+                }
+            };
             let channel = format!("load-{}", message % self.channels);
             let data = message_data(message, due_us, self.deliveries.bytes);
             back_end.trigger(&channel, &data).await?;

@@ -1,14 +1,16 @@
 -- A sign of life of one node, and the state of the others.
 --
 -- KEYS  1 nodes  hash: node -> time of its last sign of life in milliseconds,
---                or "dead TIME" until it is buried, or "gone TIME" for an hour;
+--                or "dead TIME" or "left TIME" until it is buried, or "gone TIME"
+--                for a day;
 --                "!grace" -> time until which nobody is declared dead
 -- ARGV  1 node
 --       2 milliseconds without a sign of life after which a node is dead
 --       3 milliseconds without a sign of life of any node at all after which it
 --         is Redis that was away, and everybody gets time to come back
--- Returns { state, nodes alive, dead nodes ... }: state is "known", "new" (this is
--- the first sign, or the registry has forgotten the node) or "dead".
+-- Returns { state, nodes alive, number of nodes that died, nodes to be buried ... },
+-- those that died first: state is "known", "new" (this is the first sign, or the
+-- registry has forgotten the node) or "dead".
 
 if redis.replicate_commands then redis.replicate_commands() end
 
@@ -22,7 +24,7 @@ local mine = redis.call('HGET', nodes, me)
 if not mine then
     state = 'new'
 elseif not tonumber(mine) then
-    return { 'dead', 0 }
+    return { 'dead', 0, 0 }
 end
 
 local all = redis.call('HGETALL', nodes)
@@ -41,7 +43,7 @@ if latest > 0 and now - latest > tonumber(ARGV[3]) then
 end
 redis.call('HSET', nodes, me, now_text)
 
-local alive, dead = 1, {}
+local alive, dead, left = 1, {}, {}
 for i = 1, #all, 2 do
     local node, seen = all[i], tonumber(all[i + 1])
     if node == me or node == '!grace' then
@@ -53,10 +55,13 @@ for i = 1, #all, 2 do
         table.insert(dead, node)
     elseif string.sub(all[i + 1], 1, 4) == 'dead' then
         table.insert(dead, node)
-    elseif now - (tonumber(string.sub(all[i + 1], 6)) or 0) > 3600000 then
+    elseif string.sub(all[i + 1], 1, 4) == 'left' then
+        table.insert(left, node)
+    elseif now - (tonumber(string.sub(all[i + 1], 6)) or 0) > 86400000 then
         redis.call('HDEL', nodes, node)
     end
 end
-local answer = { state, alive }
+local answer = { state, alive, #dead }
 for _, node in ipairs(dead) do table.insert(answer, node) end
+for _, node in ipairs(left) do table.insert(answer, node) end
 return answer

@@ -142,6 +142,14 @@ impl Partition {
         format!("{}:r:{node}:{name}", self.base)
     }
 
+    pub(super) fn holds(&self) -> String {
+        format!("{}:h", self.base)
+    }
+
+    pub(super) fn claim(&self, request: &str) -> String {
+        format!("{}:q:{request}", self.base)
+    }
+
     pub(super) fn cached(&self, name: &str) -> String {
         format!("{}:e:{name}", self.base)
     }

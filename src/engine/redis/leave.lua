@@ -1,7 +1,7 @@
 -- Notes the end of a node.
 --
 -- KEYS  1 nodes, as in beat.lua
--- ARGV  1 node, 2 "dead" when the others have to bury it, "gone" when nothing of
+-- ARGV  1 node, 2 "left" when the others have to bury it, "gone" when nothing of
 --       it is left
 
 if redis.replicate_commands then redis.replicate_commands() end

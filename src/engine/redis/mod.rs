@@ -12,6 +12,8 @@
 
 mod burial;
 mod commands;
+mod edge;
+mod holds;
 mod keys;
 mod link;
 mod message;
@@ -40,7 +42,8 @@ use self::outgoing::{Keep, Outgoing, OutgoingQueue};
 use self::registry::Registry;
 use super::MemoryEngine;
 use crate::hub::engine::{
-    CachedEvent, Engine, EngineError, Figure, Health, Occupancy, Publication, SharedState,
+    CachedEvent, Departure, Engine, EngineError, Figure, Health, Occupancy, Publication,
+    SharedState,
 };
 use crate::hub::{AppHub, Hub};
 
@@ -64,6 +67,8 @@ pub struct RedisSettings {
     pub prefix: String,
     /// Time within which the entries of a dead node are removed.
     pub node_timeout: Duration,
+    /// Time that departures wait for a return before back ends are told.
+    pub hold_back: Duration,
 }
 
 /// What runs there.
@@ -468,6 +473,10 @@ impl Engine for RedisEngine {
 
     fn terminate(&self, app: &AppId, user: &UserId) {
         self.publish_to(&TopicId::user(app, user), TERMINATE.to_vec(), None);
+    }
+
+    fn claim(&self, departures: Vec<Departure>) -> BoxFuture<'static, Vec<Departure>> {
+        holds::claim(Arc::clone(&self.shared), departures).boxed()
     }
 
     fn health(&self) -> Health {

@@ -17,8 +17,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ::redis::RedisError;
-use fanfare_protocol::channel::MAX_CHANNEL_NAME_LENGTH;
-use fanfare_protocol::{AppId, ChannelKind, ChannelName, Frame, Limits, UserId};
+use fanfare_protocol::{AppId, ChannelName, Frame, UserId};
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -26,14 +25,15 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::edge::{Change, Edge, report, report_here, topic_id};
 use super::keys::{Partition, Subject, TopicId};
 use super::link::{Connections, Connector, Pushed};
 use super::message::{Delta, Message};
 use super::replica::{Applied, Part, Replica, UserInfo};
-use super::script::{self, Edge, Mode, Standing, Sync, Synced};
-use super::{Link, Shared, burial, queries};
+use super::script::{self, Mode, Parting, Standing, Sync, Synced};
+use super::{Link, Shared, burial, holds, queries};
 use crate::hub::engine::Elsewhere;
-use crate::hub::{Hub, HubEventKind, Member, Scope};
+use crate::hub::{Hub, Member};
 
 /// Topics in one round trip.
 const BATCH: usize = 512;
@@ -135,6 +135,7 @@ struct Call {
     known_count: usize,
     message: String,
     wants_whole: bool,
+    hold_back: Duration,
 }
 
 impl Registry {
@@ -260,7 +261,10 @@ impl Registry {
                 () = end_of(grace) => self.end_grace(hub),
                 Some(finished) = self.burials.join_next() => self.buried(finished.ok()),
                 Some(pushed) = connections.control.recv() => self.take(hub, &pushed),
-                _ = reviews.tick() => self.review(hub),
+                _ = reviews.tick() => {
+                    self.review(hub);
+                    self.inherit(hub, connections).await?;
+                }
                 () = shared.work.notified() => {
                     if shared.is_suspect.swap(false, Ordering::Relaxed) {
                         connections.probe().await?;
@@ -306,7 +310,13 @@ impl Registry {
             self.has_beaten = true;
             shared.counters.nodes.store(beaten.nodes, Ordering::Relaxed);
             for dead in beaten.dead {
+                if !self.under_burial.contains(&dead) {
+                    tracing::warn!(node = dead, "a node gives no sign of life");
+                }
                 self.bury(hub, connections, dead);
+            }
+            for left in beaten.left {
+                self.bury(hub, connections, left);
             }
             return Ok(());
         }
@@ -338,7 +348,6 @@ impl Registry {
         if !self.under_burial.insert(dead.clone()) {
             return;
         }
-        tracing::warn!(node = dead, "a node gives no sign of life");
         let burial = burial::bury(
             Arc::clone(&self.shared),
             Arc::clone(hub),
@@ -349,9 +358,10 @@ impl Registry {
         let shared = Arc::clone(&self.shared);
         self.burials.spawn(async move {
             match burial.await {
-                Ok(()) => {
+                Ok(true) => {
                     shared.counters.buried.fetch_add(1, Ordering::Relaxed);
                 }
+                Ok(false) => tracing::debug!(node = dead, "is left to the living"),
                 Err(error) => tracing::warn!(%error, node = dead, "will try again to remove it"),
             }
             dead
@@ -415,6 +425,16 @@ impl Registry {
         }
         drop(inbox);
         self.shared.work.notify_one();
+    }
+
+    /// Takes over departures that other nodes, or this one, have forgotten.
+    async fn inherit(&self, hub: &Hub, connections: &Connections) -> Result<(), Away> {
+        for tag in &self.enrolled {
+            let partition = self.shared.keys.tagged_partition(tag.clone());
+            let mut connection = connections.commands.clone();
+            holds::inherit(hub, &mut connection, &partition, true).await?;
+        }
+        Ok(())
     }
 
     /// Lets go of everybody who waits for Redis.
@@ -505,7 +525,7 @@ impl Registry {
         while !todo.is_empty() {
             let mut calls = Vec::new();
             for (id, target) in &todo {
-                calls.extend(self.prepare(id, target));
+                calls.extend(self.prepare(hub, id, target));
             }
             if !self.enroll(hub, connections, &calls).await? {
                 continue;
@@ -557,7 +577,7 @@ impl Registry {
     }
 
     /// The call that a topic needs, if any.
-    fn prepare(&mut self, id: &TopicId, target: &Told) -> Option<Call> {
+    fn prepare(&mut self, hub: &Hub, id: &TopicId, target: &Told) -> Option<Call> {
         let number = self.requests;
         let topic = self.topics.get_mut(id)?;
         if topic.request.is_none() {
@@ -603,6 +623,7 @@ impl Registry {
             },
             known_count: topic.told.count,
             wants_whole: topic.wants_whole,
+            hold_back: holds::hold_back(&self.shared, hub, id),
             id: id.clone(),
             name,
             mode,
@@ -711,12 +732,12 @@ impl Registry {
             self.review(hub);
             self.sync(hub, connections).await?;
             self.sync(hub, connections).await?;
-            let is_clean = self.topics.values().all(|topic| topic.told.count == 0);
+            // They take over the departures that are held back.
             script::leave(
                 &mut connections.commands,
                 &shared.keys.nodes(),
                 &self.node,
-                is_clean,
+                Parting::Left,
             )
             .await?;
             Ok::<(), Away>(())
@@ -817,6 +838,7 @@ impl Call {
             gone: &self.request.gone,
             message: &self.message,
             wants_whole: self.wants_whole,
+            hold_back: self.hold_back,
         }
     }
 }
@@ -898,68 +920,19 @@ fn report_all(hub: &Hub, call: &Call, before: &Told, edges: &[Edge]) {
     let mut only_here = Vec::new();
     let now = &call.request.target;
     if before.count == 0 && now.count > 0 {
-        only_here.push(Edge::Occupied);
+        only_here.push(Change::Occupied);
     }
     let came = call.request.came.iter();
-    only_here.extend(came.map(|member| Edge::Added(member.user_id.clone())));
+    only_here.extend(came.map(|member| Change::Added(member.user_id.clone())));
     let gone = call.request.gone.iter();
-    only_here.extend(gone.map(|user_id| Edge::Removed(user_id.clone())));
+    only_here.extend(gone.map(|user_id| Change::Removed(user_id.clone())));
     if before.count > 0 && now.count == 0 {
-        only_here.push(Edge::Vacated);
+        only_here.push(Change::Vacated);
     }
-    only_here.retain(|change| !edges.contains(change));
+    only_here.retain(|change| !edges.iter().any(|edge| edge.change == *change));
     for change in only_here {
-        if let Some(kind) = event(&call.name, &change) {
-            hub.report(&call.id.app, Scope::Node, kind);
-        }
+        report_here(hub, &call.id.app, &call.name, change);
     }
-}
-
-/// Reports firsts and lasts of the deployment.
-pub(super) fn report(hub: &Hub, app: &AppId, name: &str, edges: &[Edge]) {
-    for edge in edges {
-        if let Some(kind) = event(name, edge) {
-            tracing::debug!(app.id = %app, topic = name, ?edge, "first or last of the deployment");
-            hub.report(app, Scope::Cluster, kind);
-        }
-    }
-}
-
-fn event(name: &str, edge: &Edge) -> Option<HubEventKind> {
-    // Names in the registry come from nodes that have checked them.
-    let limits = Limits {
-        channel_name_length: MAX_CHANNEL_NAME_LENGTH,
-        ..Limits::default()
-    };
-    match topic_id(&AppId::new(""), name, &limits)?.subject {
-        Subject::Channel(channel) if channel.kind() == ChannelKind::ServerToUser => None,
-        Subject::Channel(channel) => Some(match edge {
-            Edge::Occupied => HubEventKind::Occupied { channel },
-            Edge::Vacated => HubEventKind::Vacated { channel },
-            Edge::Added(user_id) => HubEventKind::MemberAdded {
-                channel,
-                user_id: user_id.clone(),
-            },
-            Edge::Removed(user_id) => HubEventKind::MemberRemoved {
-                channel,
-                user_id: user_id.clone(),
-            },
-        }),
-        Subject::User(user_id) => match edge {
-            Edge::Occupied => Some(HubEventKind::UserOnline { user_id }),
-            Edge::Vacated => Some(HubEventKind::UserOffline { user_id }),
-            Edge::Added(_) | Edge::Removed(_) => None,
-        },
-    }
-}
-
-fn topic_id(app: &AppId, name: &str, limits: &Limits) -> Option<TopicId> {
-    if let Some(channel) = name.strip_prefix('c') {
-        let channel = ChannelName::parse(channel, limits).ok()?;
-        return Some(TopicId::channel(app, &channel));
-    }
-    let user = name.strip_prefix('u')?;
-    Some(TopicId::user(app, &UserId::new(user)))
 }
 
 fn delta(node: &str, request: &Request, mode: Mode) -> Delta {

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use ::redis::{RedisResult, Script, Value};
 use fanfare_protocol::UserId;
 use serde_json::value::RawValue;
 
+use super::edge::Edge;
 use super::keys::Partition;
 use super::link::Connection;
 use super::replica::{Part, UserInfo};
@@ -15,6 +17,7 @@ use crate::hub::Member;
 static SYNC: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("sync.lua")));
 static BEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("beat.lua")));
 static ENROLL: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("enroll.lua")));
+static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("claim.lua")));
 static LEAVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("leave.lua")));
 
 /// What a call does beside telling the present state.
@@ -44,6 +47,8 @@ pub(super) struct Sync<'a> {
     /// Empty when nothing changes.
     pub(super) message: &'a str,
     pub(super) wants_whole: bool,
+    /// Zero when nobody outside is told who comes and goes.
+    pub(super) hold_back: Duration,
 }
 
 /// What a call did.
@@ -61,21 +66,24 @@ pub(super) enum Synced {
     Dead,
 }
 
-/// A first or a last in the deployment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Edge {
-    Occupied,
-    Vacated,
-    Added(UserId),
-    Removed(UserId),
-}
-
 /// What a sign of life brought.
 #[derive(Debug)]
 pub(super) struct Beaten {
     pub(super) state: Standing,
     pub(super) nodes: u64,
+    /// Gave no sign of life; to be buried.
     pub(super) dead: Vec<String>,
+    /// Said good-bye; to be buried.
+    pub(super) left: Vec<String>,
+}
+
+/// How a node ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parting {
+    /// It said good-bye. The others look after what it has left behind.
+    Left,
+    /// Nothing of it is left.
+    Gone,
 }
 
 /// What the registry thinks of this node.
@@ -94,6 +102,7 @@ impl Sync<'_> {
             .key(self.partition.held(self.node))
             .key(self.partition.tombstone(self.node))
             .key(self.partition.memo(self.node, self.name))
+            .key(self.partition.holds())
             .arg(self.node)
             .arg(self.name)
             .arg(self.partition.topic(self.name))
@@ -107,7 +116,8 @@ impl Sync<'_> {
             .arg(self.count)
             .arg(self.known_count)
             .arg(self.message)
-            .arg(u8::from(self.wants_whole));
+            .arg(u8::from(self.wants_whole))
+            .arg(u64::try_from(self.hold_back.as_millis()).unwrap_or(u64::MAX));
         for members in [self.known, self.came] {
             call.arg(members.len());
             for member in members {
@@ -140,23 +150,6 @@ fn synced(answer: Vec<Value>) -> Synced {
                 .collect(),
             whole: parts(&texts(answer.next())),
         },
-    }
-}
-
-impl Edge {
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "o" => Some(Self::Occupied),
-            "v" => Some(Self::Vacated),
-            _ => {
-                let user_id = text.get(1..).map(UserId::new)?;
-                match text.as_bytes()[0] {
-                    b'+' => Some(Self::Added(user_id)),
-                    b'-' => Some(Self::Removed(user_id)),
-                    _ => None,
-                }
-            }
-        }
     }
 }
 
@@ -204,14 +197,19 @@ pub(super) async fn beat(
         Some("dead") => Standing::Dead,
         _ => Standing::Known,
     };
-    let nodes = match answer.next() {
-        Some(Value::Int(nodes)) => u64::try_from(nodes).unwrap_or(0),
+    let mut number = || match answer.next() {
+        Some(Value::Int(number)) => u64::try_from(number).unwrap_or(0),
         _ => 0,
     };
+    let (nodes, died) = (number(), number());
+    let mut dead: Vec<String> = answer.filter_map(text).collect();
+    let died = usize::try_from(died).unwrap_or(usize::MAX).min(dead.len());
+    let left = dead.split_off(died);
     Ok(Beaten {
         state,
         nodes,
-        dead: answer.filter_map(text).collect(),
+        dead,
+        left,
     })
 }
 
@@ -232,16 +230,35 @@ pub(super) async fn enroll(
     Ok(answer == 1)
 }
 
+/// Which of `entries` of the holds this node is to tell.
+pub(super) async fn claim(
+    connection: &mut Connection,
+    partition: &Partition,
+    request: &str,
+    entries: &[String],
+) -> RedisResult<Vec<bool>> {
+    let mut call = CLAIM.prepare_invoke();
+    call.key(partition.holds()).key(partition.claim(request));
+    for entry in entries {
+        call.arg(entry);
+    }
+    let answers: Vec<i64> = call.invoke_async(connection).await?;
+    Ok(answers.into_iter().map(|answer| answer == 1).collect())
+}
+
 pub(super) async fn leave(
     connection: &mut Connection,
     nodes: &str,
     node: &str,
-    is_clean: bool,
+    parting: Parting,
 ) -> RedisResult<()> {
     let _: i64 = LEAVE
         .key(nodes)
         .arg(node)
-        .arg(if is_clean { "gone" } else { "dead" })
+        .arg(match parting {
+            Parting::Left => "left",
+            Parting::Gone => "gone",
+        })
         .invoke_async(connection)
         .await?;
     Ok(())
@@ -264,6 +281,7 @@ pub(super) fn texts(value: Option<Value>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::edge::Change;
     use super::*;
 
     fn bulk(text: &str) -> Value {
@@ -313,13 +331,14 @@ mod tests {
         };
 
         assert_eq!(version, 17);
+        let changes: Vec<Change> = edges.into_iter().map(|edge| edge.change).collect();
         assert_eq!(
-            edges,
+            changes,
             [
-                Edge::Occupied,
-                Edge::Added(UserId::new("u:1")),
-                Edge::Removed(UserId::new("é")),
-                Edge::Vacated
+                Change::Occupied,
+                Change::Added(UserId::new("u:1")),
+                Change::Removed(UserId::new("é")),
+                Change::Vacated
             ]
         );
         assert_eq!((whole["a"].count, whole["b"].count), (2, 1));
