@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use bytes::Bytes;
 use fanfare_protocol::request::sign_request;
 use fanfare_protocol::{AppKey, AppSecret};
@@ -12,10 +12,10 @@ use hyper::Request;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
-use tokio::net::TcpStream;
 
 use crate::Server;
 use crate::ledger::histogram;
+use crate::stream;
 
 /// One kept connection to the HTTP API.
 pub(crate) struct BackEnd {
@@ -29,10 +29,7 @@ pub(crate) struct BackEnd {
 
 impl BackEnd {
     pub(crate) async fn connect(server: &Server) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(server.address)
-            .await
-            .with_context(|| format!("{} cannot be reached", server.address))?;
-        stream.set_nodelay(true)?;
+        let stream = stream::connect(server).await?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(Self {

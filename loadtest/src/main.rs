@@ -11,13 +11,16 @@ mod process;
 mod progress;
 mod report;
 mod scenario;
+mod stream;
 mod subscriber;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
 
 use clap::{Args, Parser, Subcommand};
+use tokio_rustls::rustls::ClientConfig;
 
 use crate::floor::Fault;
 use crate::report::Report;
@@ -38,6 +41,7 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 enum Command {
     #[command(flatten)]
     Scenario(Scenario),
@@ -91,6 +95,12 @@ struct Server {
     /// Its process, for CPU time and memory
     #[arg(long)]
     pid: Option<i32>,
+    /// Speak TLS, and trust the authorities in this PEM file
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// What was made of `ca`, once.
+    #[arg(skip)]
+    tls: OnceLock<Arc<ClientConfig>>,
     /// The id of an app
     #[arg(long, default_value = "app-id")]
     app_id: String,

@@ -7,17 +7,17 @@ use fanfare_protocol::{AppSecret, SocketId, auth};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::Server;
 use crate::ledger::{Ledger, Tally};
+use crate::stream::{self, Stream};
 
 /// Bytes of one read: some sixty messages of the usual size.
 const READ: usize = 16 << 10;
 
 /// One WebSocket.
 pub(crate) struct Subscriber {
-    stream: TcpStream,
+    stream: Stream,
     socket_id: SocketId,
     received: Vec<u8>,
     /// How much of `received` has been read already.
@@ -71,9 +71,7 @@ struct Added {
 impl Subscriber {
     /// Connects and waits for the greeting.
     pub(crate) async fn connect(server: &Server) -> anyhow::Result<Self> {
-        let mut stream = TcpStream::connect(server.address)
-            .await
-            .with_context(|| format!("{} cannot be reached", server.address))?;
+        let mut stream = stream::connect(server).await?;
         let request = format!(
             "GET /app/{}?protocol=7&client=js&version=8.6.0 HTTP/1.1\r\nHost: loadtest\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
             server.key

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 const LOADTEST: &str = env!("CARGO_BIN_EXE_fanfare-loadtest");
@@ -24,10 +24,20 @@ impl Drop for Server {
 
 /// Starts a program that says where it listens, with `before` in front of it.
 fn start(program: &Path, arguments: &[&str], before: &str) -> Server {
+    start_with(program, arguments, &[], before)
+}
+
+fn start_with(
+    program: &Path,
+    arguments: &[&str],
+    variables: &[(&str, &Path)],
+    before: &str,
+) -> Server {
     let mut process = Command::new(program)
         .args(arguments)
-        // Nothing of the environment configures the server.
+        // Nothing else of the environment configures the server.
         .env_clear()
+        .envs(variables.iter().copied())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
@@ -59,8 +69,10 @@ fn floor(faulty: &[&str]) -> Server {
 
 /// The server, which the workspace builds beside this test.
 fn fanfare() -> Server {
-    let program = Path::new(LOADTEST).with_file_name("fanfare");
-    assert!(program.exists(), "run cargo build first");
+    fanfare_with(&[])
+}
+
+fn fanfare_with(variables: &[(&str, &Path)]) -> Server {
     let config = concat!(env!("CARGO_MANIFEST_DIR"), "/fanfare.toml");
     let arguments = [
         "serve",
@@ -71,7 +83,13 @@ fn fanfare() -> Server {
         "--metrics-port",
         "0",
     ];
-    start(&program, &arguments, r#""address":""#)
+    start_with(&fanfare_program(), &arguments, variables, r#""address":""#)
+}
+
+fn fanfare_program() -> PathBuf {
+    let program = Path::new(LOADTEST).with_file_name("fanfare");
+    assert!(program.exists(), "run cargo build first");
+    program
 }
 
 fn load(server: &Server, arguments: &[&str]) -> Output {
@@ -141,6 +159,32 @@ fn the_floor_delivers_everything() {
 #[test]
 fn fanfare_delivers_everything() {
     every_scenario_passes(&fanfare());
+}
+
+/// With an authority that only this test knows.
+#[test]
+fn fanfare_delivers_everything_over_tls() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tls");
+    let made = Command::new(fanfare_program())
+        .args(["certs", "--name", "127.0.0.1", "--out"])
+        .arg(&folder)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    let server = fanfare_with(&[
+        ("FANFARE_SERVER_TLS_CERT", &cert),
+        ("FANFARE_SERVER_TLS_KEY", &key),
+    ]);
+    let ca = folder.join("ca.pem");
+    let arguments = ["fanout", "--subscribers", "20", "--messages", "20", "--ca"];
+
+    let output = load(&server, &[&arguments[..], &[ca.to_str().unwrap()]].concat());
+    let without = load(&server, &["connect", "--connections", "1"]);
+
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    assert_eq!(without.status.code(), Some(1));
 }
 
 /// All at the same time, in an order of their own.
