@@ -11,4 +11,5 @@ pub mod limits;
 pub mod server;
 pub mod store;
 pub mod transport;
+pub mod usage;
 pub mod webhook;

@@ -19,7 +19,9 @@ use crate::adapter::auth::AuthEndpoint;
 use crate::adapter::ground::{Adapter, Ground};
 use crate::adapter::rooms::{self, Rooms};
 use crate::adapter::supervisor::Adapters;
-use crate::api::{Api, Health, Ops, SignedPath, TestLog, statistics};
+use crate::api::{
+    Admin, AdminParts, Api, ApiFigures, Health, Ops, SignedPath, Sources, TestLog, statistics,
+};
 use crate::apps::{AppStore, ConfigFileApps};
 use crate::config::{
     AppConfig, AuthConfig, Config, ConfigError, ConnectionConfig, EngineConfig, RedisDeployment,
@@ -37,6 +39,7 @@ use crate::transport::{
     CertificateError, CertificateFiles, Certificates, HttpFallback, HttpFallbackSettings, Listener,
     ListenerSettings, WebSocketSettings, WebSockets,
 };
+use crate::usage::{self, Retention, Usage};
 use crate::webhook::{WebhookSettings, Webhooks};
 
 /// The shortest time between two rounds over all connections.
@@ -77,6 +80,11 @@ pub struct Server {
     metrics_address: SocketAddr,
     certificates: Option<Arc<Certificates>>,
     meters: Arc<Meters>,
+    usage: Arc<Usage>,
+    /// Absent: no token is set.
+    admin: Option<Arc<Admin>>,
+    /// Our own tables, if there are any.
+    database: Option<Database>,
     adapters: Adapters,
     /// Absent: no app has any, and the hub need not tell what happens.
     webhooks: Option<Webhooks>,
@@ -160,13 +168,15 @@ impl Server {
 
         let fixed = config.apps.iter().map(AppConfig::to_app).collect();
         let fixed = ConfigFileApps::new(fixed);
-        let (mut replica, mut journal) = (None, None);
-        let apps: Arc<dyn AppStore> = match Database::connect(&config.store).await? {
+        let (mut replica, mut journal, mut own) = (None, None, None);
+        let database = Database::connect(&config.store).await?;
+        let apps: Arc<dyn AppStore> = match database.clone() {
             None => Arc::new(fixed),
             Some(database) => {
                 if !database.is_read_only() {
                     database.migrate().await?;
                     journal = Some(Journal::new(database.clone()));
+                    own = Some(database.clone());
                 }
                 let loaded = Arc::new(Replica::load(database, fixed).await?);
                 replica = Some(Arc::clone(&loaded));
@@ -202,6 +212,14 @@ impl Server {
             })
             .transpose()?;
         let meters = Arc::new(Meters::new(webhooks.as_ref().map(Webhooks::figures)));
+        if let Some(database) = &own {
+            // What a restart must not give away again.
+            let loaded = meters.store(&hub, database, SystemTime::now());
+            loaded
+                .await
+                .context("the messages of this day are not known")?;
+        }
+        let api_figures = ApiFigures::new()?;
         let addresses = Arc::new(Addresses::new(
             config.connection.attempts_per_minute,
             config.connection.failures_per_minute,
@@ -246,6 +264,30 @@ impl Server {
             Some(AuthEndpoint::new(&auth, app, Arc::clone(&apps)))
         });
         let listener_address = listener.address()?;
+        let usage = Arc::new(Usage::new(
+            Arc::clone(&hub),
+            webhooks.as_ref().map(Webhooks::figures),
+            own.clone(),
+            Retention {
+                minutes: Duration::from_secs(3_600 * u64::from(config.usage.minute_counts_hours)),
+                hours: Duration::from_secs(86_400 * u64::from(config.usage.hour_counts_days)),
+            },
+            node_name(config.server.port),
+        ));
+        let admin = config.admin.token.as_ref().map(|token| {
+            let parts = AdminParts {
+                hub: Arc::clone(&hub),
+                apps: Arc::clone(&apps),
+                file_apps: config.apps.clone(),
+                database,
+                replica: replica.clone(),
+                usage: Arc::clone(&usage),
+                meters: Arc::clone(&meters),
+                tester: webhooks.as_ref().map(Webhooks::tester),
+                feed_shows_private_data: config.admin.feed_shows_private_data,
+            };
+            Arc::new(Admin::new(parts, token.reveal()))
+        });
         let soketi_port = config
             .server
             .soketi_metrics
@@ -259,9 +301,11 @@ impl Server {
                         meters: Arc::clone(&meters),
                         addresses,
                     },
+                    api_figures.clone(),
                     test_log.clone(),
                 ),
                 test_log,
+                admin: admin.clone().filter(|_| config.admin.on_client_port),
                 health: Health::new(Arc::clone(&hub), adapters.clone()),
                 sockets,
                 auth,
@@ -269,16 +313,24 @@ impl Server {
                 http_fallback,
                 path_prefix: config.server.path_prefix.clone(),
             }),
+            admin: admin.clone(),
             ops: Arc::new(Ops::new(
-                Arc::clone(&hub),
-                webhooks.as_ref().map(Webhooks::figures),
-                replica.clone(),
-                adapters.clone(),
-                soketi_port,
+                Sources {
+                    hub: Arc::clone(&hub),
+                    api: api_figures,
+                    meters: Arc::clone(&meters),
+                    webhooks: webhooks.as_ref().map(Webhooks::figures),
+                    replica: replica.clone(),
+                    adapters: adapters.clone(),
+                    soketi_port,
+                },
+                admin,
             )),
             adapters,
             webhooks,
             meters,
+            usage,
+            database: own,
             replica,
             address: listener_address,
             metrics_address: ops_listener.address()?,
@@ -338,7 +390,18 @@ impl Server {
         let finish = CancellationToken::new();
         let end = CancellationToken::new();
         let background = TaskTracker::new();
-        background.spawn(measure(self.meters, Arc::clone(&self.hub), end.clone()));
+        background.spawn(measure(
+            Arc::clone(&self.meters),
+            Arc::clone(&self.hub),
+            end.clone(),
+        ));
+        let books = Books {
+            hub: Arc::clone(&self.hub),
+            meters: self.meters,
+            usage: self.usage,
+            database: self.database,
+        };
+        background.spawn(books.keep(end.clone()));
         background.spawn(sweep(
             Arc::clone(&self.hub),
             self.sweep_interval,
@@ -380,6 +443,9 @@ impl Server {
                 .run(self.port, stop.clone(), finish.clone(), self.tasks.clone());
         tokio::join!(on_server_port, join_all(on_further));
 
+        if let Some(admin) = &self.admin {
+            admin.close();
+        }
         let connections = self.hub.node().connections();
         tracing::info!(
             connections,
@@ -612,6 +678,58 @@ async fn measure(meters: Arc<Meters>, hub: Arc<Hub>, end: CancellationToken) {
     }
 }
 
+/// What is written down about the apps: their days and their statistics.
+#[derive(Debug)]
+struct Books {
+    hub: Arc<Hub>,
+    meters: Arc<Meters>,
+    usage: Arc<Usage>,
+    database: Option<Database>,
+}
+
+impl Books {
+    /// Writes every few seconds until `end`, and once more then.
+    async fn keep(self, end: CancellationToken) {
+        let mut rounds = tokio::time::interval(usage::ROUND);
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while end.run_until_cancelled(rounds.tick()).await.is_some() {
+            self.write().await;
+        }
+        if tokio::time::timeout(LAST_WORDS, self.write())
+            .await
+            .is_err()
+        {
+            tracing::warn!("stopped before the last statistics were written down");
+        }
+    }
+
+    async fn write(&self) {
+        let now = SystemTime::now();
+        if let Some(database) = &self.database {
+            let stored = self.meters.store(&self.hub, database, now);
+            let problem = match tokio::time::timeout(LAST_WORDS, stored).await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some(format!("no answer within {} s", LAST_WORDS.as_secs())),
+            };
+            if let Some(problem) = problem {
+                tracing::warn!(
+                    problem,
+                    "the messages of this day are not written down for the moment"
+                );
+            }
+        }
+        self.usage.round(now).await;
+    }
+}
+
+/// What this node is called in the database: the same after a restart, and
+/// another one for each server of a machine.
+fn node_name(port: u16) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}:{port}", host.trim())
+}
+
 /// Carries changes of the database over to connections that exist.
 async fn follow(replica: Arc<Replica>, hub: Arc<Hub>, end: CancellationToken) {
     let tell = |change| match change {
@@ -634,6 +752,7 @@ async fn sweep(hub: Arc<Hub>, interval: Duration, end: CancellationToken) {
 struct ClientPort {
     api: Api,
     test_log: Option<Arc<TestLog>>,
+    admin: Option<Arc<Admin>>,
     health: Health,
     sockets: Arc<WebSockets>,
     /// Absent: apps have endpoints of their own for it.
@@ -695,6 +814,9 @@ impl Handler for ClientPort {
             && fallback.owns(path)
         {
             return fallback.handle(request, peer).await;
+        }
+        if let Some(admin) = self.admin.as_ref().filter(|_| Admin::owns(path)) {
+            return admin.handle(request, peer).await;
         }
         if let Some(log) = self.test_log.as_ref().filter(|_| TestLog::owns(path)) {
             return log

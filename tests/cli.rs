@@ -994,9 +994,22 @@ async fn changes_of_the_command_line_reach_a_server_that_runs() {
     app(&file, &["remove-key", "1", "my-key"]).await;
     app(
         &file,
-        &["update", "1", "--watchlist", "--client-events=false"],
+        &[
+            "update",
+            "1",
+            "--watchlist",
+            "--client-events=false",
+            "--plan=pro",
+            "--messages-per-day=7",
+            "--reads-per-second=-1",
+        ],
     )
     .await;
+    let shown: Value = serde_json::from_str(&app(&file, &["show", "1", "--json"]).await).unwrap();
+    assert_eq!(
+        (&shown["plan"], &shown["limits"]["messages_per_day"]),
+        (&json!("pro"), &json!(7))
+    );
     app(&file, &["disable", "1"]).await;
 
     line_with(&mut lines, "4003").await;
@@ -1006,6 +1019,37 @@ async fn changes_of_the_command_line_reach_a_server_that_runs() {
     app(&file, &["enable", "1"]).await;
     app(&file, &["delete", "1"]).await;
     assert_eq!(app(&file, &["list", "--json"]).await.trim(), "[]");
+}
+
+#[tokio::test]
+async fn commands_find_the_credentials_of_apps_in_the_database() {
+    let file = with_database();
+    app(&file, &["create", "--id", "1"]).await;
+    let server = Server::with(&["--config", file.path()]).await;
+    let url = server.url();
+    let run = async |command: &[&str]| {
+        let place = ["--config", file.path(), "--url", &url];
+        output(&mut fanfare(&[command, &place].concat())).await
+    };
+
+    // The only app need not be named.
+    let sent = run(&["trigger", "news", "tick", "1"]).await;
+    assert!(sent.status.success(), "{}", text(&sent.stderr));
+    let listed = run(&["channels", "--json"]).await;
+    assert_eq!(text(&listed.stdout).trim(), r#"{"channels":{}}"#);
+
+    let created = app(&file, &["create", "--id", "2", "--json"]).await;
+    let created: Value = serde_json::from_str(&created).unwrap();
+    let key = created["key"].as_str().unwrap();
+    for name in [["--app-id", "2"], ["--key", key]] {
+        let sent = run(&[&["trigger", "news", "tick"][..], &name].concat()).await;
+        assert!(sent.status.success(), "{name:?}: {}", text(&sent.stderr));
+    }
+    let unclear = run(&["channels"]).await;
+    assert_eq!(unclear.status.code(), Some(1));
+    assert!(text(&unclear.stderr).contains("name one with --app-id"));
+    let unknown = run(&["channels", "--app-id", "3"]).await;
+    assert!(text(&unknown.stderr).contains("neither in the configuration nor in its database"));
 }
 
 #[tokio::test]

@@ -92,7 +92,10 @@ impl Audience {
                 socket_id,
                 Sink(Arc::clone(&received)),
                 120,
-                ClientInfo { client: "js" },
+                ClientInfo {
+                    client: "js",
+                    address: std::net::Ipv4Addr::LOCALHOST.into(),
+                },
             );
             let text =
                 format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{channel}"}}}}"#);

@@ -264,6 +264,9 @@ pub enum ClientError {
     /// Client events faster than the limit, or than the channel takes them.
     #[error("Client event rejected due to rate limit")]
     ClientEventRate,
+    /// Messages of one connection faster than the limit of the app.
+    #[error("Message rejected due to rate limit")]
+    MessageRate,
     /// Sign-in without `auth`, or with one that has no colon.
     #[error("Invalid format: auth must have the format key:signature")]
     SignInAuthFormat,
@@ -293,11 +296,23 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// Whether somebody may be guessing a key or a signature.
+    #[must_use]
+    pub fn is_failed_authorization(&self) -> bool {
+        matches!(self, Self::AuthKey { .. } | Self::AuthSignature { .. })
+    }
+
+    /// Whether the client was too fast.
+    #[must_use]
+    pub fn is_rate(&self) -> bool {
+        self.code() == Some(4301)
+    }
+
     /// The code of the `pusher:error` event; most errors have none.
     #[must_use]
     pub fn code(&self) -> Option<u16> {
         match self {
-            Self::ClientEventRate => Some(4301),
+            Self::ClientEventRate | Self::MessageRate => Some(4301),
             Self::WatchlistTooLong { .. } => Some(4302),
             _ => None,
         }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What one app may do. Every parser and check takes its bounds from here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Connections at the same time; a further one is refused. Absent: no limit.
@@ -18,6 +19,12 @@ pub struct Limits {
     /// Requests per second that read over the HTTP API, also the size of a burst;
     /// more are answered with 429. Absent: no limit.
     pub reads_per_second: Option<u32>,
+    /// Client events per second of all connections of the app together, also the
+    /// size of a burst; more are dropped with error 4301. Absent: no limit.
+    pub app_client_events_per_second: Option<u32>,
+    /// Messages per second and connection, pings aside, also the size of a burst;
+    /// more are dropped with error 4301. Absent: no limit.
+    pub messages_per_second: Option<u32>,
     /// Characters of a channel name with its prefix, 1 to 200. Default 164.
     pub channel_name_length: usize,
     /// Characters of an event name, 1 to 200. Default 200.
@@ -54,6 +61,8 @@ impl Default for Limits {
             messages_per_day: None,
             backend_events_per_second: None,
             reads_per_second: None,
+            app_client_events_per_second: None,
+            messages_per_second: None,
             channel_name_length: 164,
             event_name_length: 200,
             event_data_bytes: 10_240,

@@ -22,6 +22,7 @@ pub const MAX_BODY_BYTES: usize = 256 << 10;
 
 /// What a webhook may be asked to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum WebhookEventType {
     /// A channel got its first subscription.

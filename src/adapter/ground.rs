@@ -18,8 +18,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::apps::{App, AppStore};
-use crate::hub::engine::{Departure, Engine, Figure};
-use crate::hub::{AppHub, ConsumedEvents, Holds, Hub, HubEvent, HubEventKind, Publisher, Scope};
+use crate::hub::engine::{Engine, Figure};
+use crate::hub::{
+    AppHub, ConsumedEvents, Departure, Holds, Hub, HubEvent, HubEventKind, Publisher, Scope,
+};
 
 /// A part of the server that serves one foreign system.
 pub trait Adapter: Debug + Send + Sync {

@@ -7,12 +7,12 @@ use fanfare_protocol::trigger::{InfoAttributes, QueryParameters, Trigger};
 use fanfare_protocol::{ChannelKind, ChannelName};
 use serde::Serialize;
 
-use super::Api;
 use super::authentication::Authenticated;
 use super::channels::json;
 use super::error::ApiError;
+use super::{Api, Reply};
 use crate::hub::{Origin, Publish, Scope};
-use crate::limits::Wish;
+use crate::limits::{Allowance, Wish};
 
 /// What an answer tells about a channel; what does not apply is left out.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -38,7 +38,7 @@ impl Api {
         &self,
         request: &Authenticated<'_>,
         body: &[u8],
-    ) -> Result<String, ApiError> {
+    ) -> Result<Reply, ApiError> {
         let query = QueryParameters {
             name: request.query.get("name"),
             data: request.query.get("data"),
@@ -51,29 +51,38 @@ impl Api {
             info: request.query.get("info"),
         };
         let trigger = Trigger::parse(body, query, &request.app.limits)?;
-        self.take(request, std::slice::from_ref(&trigger))?;
+        let allowance = self.take(request, std::slice::from_ref(&trigger))?;
         self.publish(request, std::slice::from_ref(&trigger))?;
         let Some(attributes) = trigger.info else {
-            return Ok("{}".to_owned());
+            return Ok(Reply {
+                body: "{}".to_owned(),
+                allowance,
+            });
         };
         let mut channels = BTreeMap::new();
         for channel in &trigger.channels {
             let info = self.info(request, channel, attributes).await?;
             channels.insert(channel.as_str(), info);
         }
-        Ok(json(&TriggerAnswer { channels }))
+        Ok(Reply {
+            body: json(&TriggerAnswer { channels }),
+            allowance,
+        })
     }
 
     pub(super) async fn trigger_batch(
         &self,
         request: &Authenticated<'_>,
         body: &[u8],
-    ) -> Result<String, ApiError> {
+    ) -> Result<Reply, ApiError> {
         let triggers = Trigger::parse_batch(body, &request.app.limits)?;
-        self.take(request, &triggers)?;
+        let allowance = self.take(request, &triggers)?;
         self.publish(request, &triggers)?;
         if triggers.iter().all(|trigger| trigger.info.is_none()) {
-            return Ok("{}".to_owned());
+            return Ok(Reply {
+                body: "{}".to_owned(),
+                allowance,
+            });
         }
         let mut batch = Vec::with_capacity(triggers.len());
         for trigger in &triggers {
@@ -84,20 +93,28 @@ impl Api {
             }
             batch.push(info);
         }
-        Ok(json(&BatchAnswer { batch }))
+        Ok(Reply {
+            body: json(&BatchAnswer { batch }),
+            allowance,
+        })
     }
 
     /// Takes what a request costs out of the app's meters.
-    fn take(&self, request: &Authenticated<'_>, triggers: &[Trigger<'_>]) -> Result<(), ApiError> {
+    fn take(
+        &self,
+        request: &Authenticated<'_>,
+        triggers: &[Trigger<'_>],
+    ) -> Result<Option<Allowance>, ApiError> {
         let hub = self.hub.app(&request.app);
-        self.limits
+        let allowance = self
+            .limits
             .meters
             .take(&hub, Wish::Events(triggers.len()))?;
         let asks = triggers.iter().any(|trigger| trigger.info.is_some());
         hub.counters
             .api_calls
             .fetch_add(1 + u64::from(asks), Ordering::Relaxed);
-        Ok(())
+        Ok(allowance)
     }
 
     /// Publishes all of them, or none; notes it where a test wants to know.

@@ -3,7 +3,9 @@
 //! The hub counts; a registry is filled when somebody asks, so that the hot path
 //! pays one atomic addition per figure and nothing else.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 use procfs::{Current, Meminfo};
 use prometheus::process_collector::ProcessCollector;
@@ -12,27 +14,52 @@ use prometheus::{
 };
 use serde::Serialize;
 
+use super::figures::ApiFigures;
 use crate::adapter::supervisor::Adapters;
 use crate::hub::engine::Figure;
 use crate::hub::{AppHub, Hub};
+use crate::limits::Meters;
 use crate::store::Replica;
 use crate::webhook;
 
-/// All figures of this node; with `soketi_port`, the port of the clients, also
-/// under the names that soketi's have.
+/// Where the figures of a node come from.
+#[derive(Debug)]
+pub struct Sources {
+    /// The node.
+    pub hub: Arc<Hub>,
+    /// The HTTP API.
+    pub api: ApiFigures,
+    /// What of their days the apps have used.
+    pub meters: Arc<Meters>,
+    /// Webhooks, if there are any.
+    pub webhooks: Option<webhook::Figures>,
+    /// The database of apps, if there is one.
+    pub replica: Option<Arc<Replica>>,
+    /// Adapters, if there are any.
+    pub adapters: Adapters,
+    /// The port of the clients, where figures have the names of soketi too.
+    pub soketi_port: Option<u16>,
+}
+
+/// All figures of this node.
 ///
 /// # Errors
 /// Two figures have the same name, or one has none.
-pub(super) fn text(
-    hub: &Hub,
-    webhooks: Option<&webhook::Figures>,
-    replica: Option<&Replica>,
-    adapters: &Adapters,
-    soketi_port: Option<u16>,
-) -> prometheus::Result<Vec<u8>> {
+pub(super) fn text(sources: &Sources) -> prometheus::Result<Vec<u8>> {
+    let Sources {
+        hub,
+        api,
+        meters,
+        webhooks,
+        replica,
+        adapters,
+        soketi_port,
+    } = sources;
     let registry = Registry::new();
     registry.register(Box::new(ProcessCollector::for_self()))?;
     node_figures(hub, &registry)?;
+    api.register(&registry)?;
+    quota_figures(hub, meters, &registry)?;
     app_figures(&hub.apps(), &registry)?;
     figures(&hub.engine().health().figures, &registry)?;
     adapter_figures(adapters, &registry)?;
@@ -45,7 +72,7 @@ pub(super) fn text(
         registry.register(Box::new(up))?;
     }
     if let Some(port) = soketi_port {
-        soketi_figures(&hub.apps(), port, &registry)?;
+        soketi_figures(&hub.apps(), *port, &registry)?;
     }
     let mut text = Vec::new();
     TextEncoder::new().encode(&registry.gather(), &mut text)?;
@@ -106,7 +133,34 @@ fn node_figures(hub: &Hub, registry: &Registry) -> prometheus::Result<()> {
         "Clients closed with 4100 because too much waited for them.",
     )?;
     slow.inc_by(node.slow_readers.load(Ordering::Relaxed));
-    registry.register(Box::new(slow))
+    registry.register(Box::new(slow))?;
+    registry.register(Box::new(node.publish_seconds.clone()))
+}
+
+/// Apps with a daily number of messages only.
+fn quota_figures(hub: &Hub, meters: &Meters, registry: &Registry) -> prometheus::Result<()> {
+    let [used, limit] = [
+        (
+            "fanfare_quota_used_messages",
+            "Messages of this day that the app has used.",
+        ),
+        (
+            "fanfare_quota_limit_messages",
+            "Messages that the app may have in a day.",
+        ),
+    ]
+    .map(|(name, help)| IntGaugeVec::new(Opts::new(name, help), &["app_id"]));
+    let (used, limit) = (used?, limit?);
+    for app in hub.apps() {
+        if let Some(day) = meters.used(&app, SystemTime::now()) {
+            let label = [app.id().as_str()];
+            let gauge = |value| i64::try_from(value).unwrap_or(i64::MAX);
+            used.with_label_values(&label).set(gauge(day.used));
+            limit.with_label_values(&label).set(gauge(day.limit));
+        }
+    }
+    registry.register(Box::new(used))?;
+    registry.register(Box::new(limit))
 }
 
 fn adapter_figures(adapters: &Adapters, registry: &Registry) -> prometheus::Result<()> {
@@ -150,7 +204,7 @@ fn figures(figures: &[Figure], registry: &Registry) -> prometheus::Result<()> {
 type Read = fn(&AppHub) -> u64;
 
 /// Name, meaning and source of what is counted per app.
-const COUNTERS: [(&str, &str, Read); 6] = [
+const COUNTERS: [(&str, &str, Read); 10] = [
     (
         "fanfare_connections_opened_total",
         "Clients that connected.",
@@ -172,9 +226,29 @@ const COUNTERS: [(&str, &str, Read); 6] = [
         |app| app.counters.messages_sent.load(Ordering::Relaxed),
     ),
     (
+        "fanfare_received_bytes_total",
+        "Bytes of the messages that clients sent.",
+        |app| app.counters.received_bytes.load(Ordering::Relaxed),
+    ),
+    (
+        "fanfare_sent_bytes_total",
+        "Bytes of the messages that were handed to clients.",
+        |app| app.counters.sent_bytes.load(Ordering::Relaxed),
+    ),
+    (
         "fanfare_api_events_total",
         "Events that the HTTP API accepted, each channel counted.",
         |app| app.counters.api_events.load(Ordering::Relaxed),
+    ),
+    (
+        "fanfare_api_requests_total",
+        "Requests of back ends that could be believed, refused ones among them.",
+        |app| app.counters.api_requests.load(Ordering::Relaxed),
+    ),
+    (
+        "fanfare_rate_refusals_total",
+        "Messages and API requests that came faster than a limit allows.",
+        |app| app.counters.rate_refusals.load(Ordering::Relaxed),
     ),
     (
         "fanfare_client_events_total",
@@ -195,7 +269,7 @@ const GAUGES: [(&str, &str, Read); 2] = [
     ),
 ];
 
-fn app_figures(apps: &[std::sync::Arc<AppHub>], registry: &Registry) -> prometheus::Result<()> {
+fn app_figures(apps: &[Arc<AppHub>], registry: &Registry) -> prometheus::Result<()> {
     for (name, help, read) in COUNTERS {
         let counter = IntCounterVec::new(Opts::new(name, help), &["app_id"])?;
         for app in apps {
@@ -218,7 +292,7 @@ fn app_figures(apps: &[std::sync::Arc<AppHub>], registry: &Registry) -> promethe
 }
 
 /// What soketi calls a figure that is counted here too.
-const SOKETI_COUNTERS: [(&str, &str, Read); 5] = [
+const SOKETI_COUNTERS: [(&str, &str, Read); 7] = [
     (
         "soketi_new_connections_total",
         "Clients that connected.",
@@ -240,17 +314,23 @@ const SOKETI_COUNTERS: [(&str, &str, Read); 5] = [
         |app| app.counters.messages_sent.load(Ordering::Relaxed),
     ),
     (
+        "soketi_socket_received_bytes",
+        "Bytes of the messages that clients sent.",
+        |app| app.counters.received_bytes.load(Ordering::Relaxed),
+    ),
+    (
+        "soketi_socket_transmitted_bytes",
+        "Bytes of the messages that were handed to clients.",
+        |app| app.counters.sent_bytes.load(Ordering::Relaxed),
+    ),
+    (
         "soketi_http_calls_received_total",
-        "Events that the HTTP API accepted, each channel counted.",
-        |app| app.counters.api_events.load(Ordering::Relaxed),
+        "Requests of back ends that could be believed.",
+        |app| app.counters.api_requests.load(Ordering::Relaxed),
     ),
 ];
 
-fn soketi_figures(
-    apps: &[std::sync::Arc<AppHub>],
-    port: u16,
-    registry: &Registry,
-) -> prometheus::Result<()> {
+fn soketi_figures(apps: &[Arc<AppHub>], port: u16, registry: &Registry) -> prometheus::Result<()> {
     let port = port.to_string();
     let labels = ["app_id", "port"];
     let connected = IntGaugeVec::new(

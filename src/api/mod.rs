@@ -5,10 +5,12 @@
 //! hub's business. Health and metrics are in [`Health`]
 //! and [`Ops`].
 
+mod admin;
 mod authentication;
 mod channels;
 mod error;
 mod events;
+mod figures;
 mod health;
 mod metrics;
 mod ops;
@@ -17,22 +19,27 @@ mod test_log;
 mod users;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
+use hyper::http::request::Parts;
 use hyper::{Method, Request};
 
+pub use self::admin::{Admin, AdminParts};
 use self::authentication::Authenticated;
 use self::error::ApiError;
+pub use self::figures::ApiFigures;
 pub use self::health::Health;
+pub use self::metrics::Sources;
 pub use self::ops::Ops;
 pub use self::test_log::TestLog;
 use crate::apps::AppStore;
 use crate::http::{Answer, Peer, json_answer};
 use crate::hub::Hub;
-use crate::limits::{NodeLimits, Wish};
+use crate::limits::{Allowance, NodeLimits, Wish};
 
 /// Bytes of a body, except that of a batch.
 const MAX_BODY: usize = 256 << 10;
@@ -54,6 +61,7 @@ pub struct Api {
     hub: Arc<Hub>,
     apps: Arc<dyn AppStore>,
     limits: NodeLimits,
+    figures: ApiFigures,
     test_log: Option<Arc<TestLog>>,
 }
 
@@ -76,12 +84,14 @@ impl Api {
         hub: Arc<Hub>,
         apps: Arc<dyn AppStore>,
         limits: NodeLimits,
+        figures: ApiFigures,
         test_log: Option<Arc<TestLog>>,
     ) -> Self {
         Self {
             hub,
             apps,
             limits,
+            figures,
             test_log,
         }
     }
@@ -99,7 +109,7 @@ impl Api {
             return ApiError::TooManyFailures.into_answer();
         }
         match self.try_handle(request).await {
-            Ok(body) => json_answer(body),
+            Ok(reply) => reply.into_answer(),
             Err(error) => {
                 let status = error.status().as_u16();
                 self.hub.node().api_refusals.count(status);
@@ -111,13 +121,27 @@ impl Api {
         }
     }
 
-    async fn try_handle(&self, request: Request<Incoming>) -> Result<String, ApiError> {
+    async fn try_handle(&self, request: Request<Incoming>) -> Result<Reply, ApiError> {
         let (head, body) = request.into_parts();
         let (app_id, route) = route(head.uri.path()).ok_or(ApiError::PathNotFound)?;
         let expected = route.method();
         if head.method != expected {
             return Err(ApiError::MethodNotAllowed { expected });
         }
+        let begin = Instant::now();
+        let outcome = self.grant(app_id, &route, &head, body).await;
+        self.figures.observe(&route, begin.elapsed());
+        outcome
+    }
+
+    /// Does what is asked for, if it may be.
+    async fn grant(
+        &self,
+        app_id: Option<&str>,
+        route: &Route<'_>,
+        head: &Parts,
+        body: Incoming,
+    ) -> Result<Reply, ApiError> {
         let limit = match route {
             Route::BatchEvents => MAX_BATCH_BODY,
             _ => MAX_BODY,
@@ -131,7 +155,7 @@ impl Api {
             .get("x-pusher-library")
             .and_then(|library| library.to_str().ok());
         tracing::trace!(path = head.uri.path(), library, "API request");
-        let request = match self.authenticate(app_id, &head).await {
+        let request = match self.authenticate(app_id, head).await {
             Ok(request) => request,
             Err(error) => {
                 discard_body(body, limit).await;
@@ -140,37 +164,83 @@ impl Api {
         };
         let body = read_body(body, limit).await?;
         request.check(&body)?;
-        let answer = self.run(route, &request, &body).await?;
-        Ok(if request.app.soketi_answers {
-            with_ok(&answer)
-        } else {
-            answer
-        })
+        let mut reply = self.run(route, &request, &body).await?;
+        if request.app.soketi_answers {
+            reply.body = with_ok(&reply.body);
+        }
+        Ok(reply)
     }
 
     async fn run(
         &self,
-        route: Route<'_>,
+        route: &Route<'_>,
         request: &Authenticated<'_>,
         body: &[u8],
-    ) -> Result<String, ApiError> {
+    ) -> Result<Reply, ApiError> {
+        let hub = self.hub.app(&request.app);
+        hub.counters.api_requests.fetch_add(1, Ordering::Relaxed);
+        let mut allowance = None;
         if route.method() == Method::GET {
-            self.limits
-                .meters
-                .take(&self.hub.app(&request.app), Wish::Read)?;
+            allowance = self.limits.meters.take(&hub, Wish::Read)?;
         }
-        match route {
-            Route::Events => self.trigger(request, body).await,
-            Route::BatchEvents => self.trigger_batch(request, body).await,
+        let body = match route {
+            Route::Events => return self.trigger(request, body).await,
+            Route::BatchEvents => return self.trigger_batch(request, body).await,
             Route::Channels => self.channels(request).await,
             Route::Channel(channel) => self.channel(request, channel).await,
             Route::Users(channel) => self.users(request, channel).await,
             Route::Terminate(user) => self.terminate(request, user),
+        };
+        Ok(Reply {
+            body: body?,
+            allowance,
+        })
+    }
+}
+
+/// What is answered to a request that was granted.
+#[derive(Debug)]
+struct Reply {
+    /// JSON.
+    body: String,
+    /// What the app may go on with, where it has a rate.
+    allowance: Option<Allowance>,
+}
+
+impl Reply {
+    fn into_answer(self) -> Answer {
+        let mut answer = json_answer(self.body);
+        if let Some(Allowance { limit, remaining }) = self.allowance {
+            let headers = answer.headers_mut();
+            headers.insert("x-ratelimit-limit", limit.into());
+            headers.insert("x-ratelimit-remaining", remaining.into());
         }
+        answer
     }
 }
 
 impl Route<'_> {
+    /// What the routes are called in figures, by their numbers.
+    const NAMES: [&'static str; 6] = [
+        "events",
+        "batch_events",
+        "channels",
+        "channel",
+        "users",
+        "terminate_connections",
+    ];
+
+    fn number(&self) -> usize {
+        match self {
+            Self::Events => 0,
+            Self::BatchEvents => 1,
+            Self::Channels => 2,
+            Self::Channel(_) => 3,
+            Self::Users(_) => 4,
+            Self::Terminate(_) => 5,
+        }
+    }
+
     fn method(&self) -> Method {
         match self {
             Self::Events | Self::BatchEvents | Self::Terminate(_) => Method::POST,

@@ -6,46 +6,28 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 
+use super::admin::Admin;
 use super::health::Health;
-use super::metrics;
-use crate::adapter::supervisor::Adapters;
+use super::metrics::{self, Sources};
 use crate::http::{Answer, Handler, Peer, answer, json_answer, text_answer};
-use crate::hub::Hub;
-use crate::store::Replica;
-use crate::webhook;
 
 /// Answers on the second port.
 #[derive(Debug)]
 pub struct Ops {
-    hub: Arc<Hub>,
     health: Health,
-    webhooks: Option<webhook::Figures>,
-    replica: Option<Arc<Replica>>,
-    adapters: Adapters,
-    /// The port of the clients, where metrics have the names of soketi too.
-    soketi_port: Option<u16>,
+    sources: Sources,
+    admin: Option<Arc<Admin>>,
 }
 
 impl Ops {
-    /// Tells of the node that `hub` is on, and of webhooks, the database and
-    /// adapters if there are any; with `soketi_port`, the port of the clients, also under the
-    /// names of soketi.
+    /// Tells of a node what `sources` know, and serves the API of the operator, if
+    /// there is one.
     #[must_use]
-    pub fn new(
-        hub: Arc<Hub>,
-        webhooks: Option<webhook::Figures>,
-        replica: Option<Arc<Replica>>,
-        adapters: Adapters,
-        soketi_port: Option<u16>,
-    ) -> Self {
-        let health = Health::new(Arc::clone(&hub), adapters.clone());
+    pub fn new(sources: Sources, admin: Option<Arc<Admin>>) -> Self {
         Self {
-            hub,
-            health,
-            webhooks,
-            replica,
-            adapters,
-            soketi_port,
+            health: Health::new(Arc::clone(&sources.hub), sources.adapters.clone()),
+            sources,
+            admin,
         }
     }
 
@@ -55,13 +37,7 @@ impl Ops {
         }
         match path {
             "/metrics" => {
-                let figures = metrics::text(
-                    &self.hub,
-                    self.webhooks.as_ref(),
-                    self.replica.as_deref(),
-                    &self.adapters,
-                    self.soketi_port,
-                );
+                let figures = metrics::text(&self.sources);
                 match figures {
                     Ok(text) => answer(
                         StatusCode::OK,
@@ -87,7 +63,12 @@ impl Ops {
 }
 
 impl Handler for Ops {
-    async fn handle(self: Arc<Self>, request: Request<Incoming>, _peer: Peer) -> Answer {
+    async fn handle(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> Answer {
+        if let Some(admin) = &self.admin
+            && Admin::owns(request.uri().path())
+        {
+            return admin.handle(request, peer).await;
+        }
         if request.method() != Method::GET && request.method() != Method::HEAD {
             return text_answer(
                 StatusCode::METHOD_NOT_ALLOWED,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use fanfare_protocol::{AppId, AppKey, AppSecret, Limits, WebhookEventType};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use config_file::ConfigFileApps;
 pub use vault::{InvalidMasterKey, Vault, VaultError};
@@ -67,7 +68,7 @@ pub struct KeyPair {
 }
 
 /// What a connection above the app's limit is told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OverQuota {
     /// 4100: come back after a pause. A kitchen display must not stop for good

@@ -3,10 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use fanfare::adapter::client::{ApiClient, ApiClientError, Credentials};
 use fanfare::adapter::trust::Trust;
+use fanfare::config::{AppConfig, StoreConfig};
+use fanfare::store::Database;
 use fanfare_protocol::{AppId, AppKey, AppSecret};
 
 use super::ConfigFile;
@@ -19,7 +21,8 @@ pub(super) struct Api {
     /// URL of the server [default: that of the configuration]
     #[arg(long)]
     url: Option<String>,
-    /// App id [default: the first app of the configuration]
+    /// App id [default: the first app of the configuration, or the only one of
+    /// the database that it names]
     #[arg(long)]
     app_id: Option<String>,
     /// App key
@@ -65,24 +68,29 @@ pub(super) fn advise(error: ApiClientError) -> anyhow::Error {
 }
 
 impl Api {
-    pub(super) fn target(&self) -> anyhow::Result<Target> {
+    pub(super) async fn target(&self) -> anyhow::Result<Target> {
         let config = self.file.load()?.config;
         let app = match &self.app_id {
-            Some(id) => config.apps.iter().find(|app| app.id == *id),
-            None => config.apps.first(),
+            Some(id) => config.apps.iter().find(|app| app.id == *id).cloned(),
+            None => config.apps.first().cloned(),
         };
-        let pairs = app.map(|app| app.pairs()).unwrap_or_default();
+        let is_told = self.app_id.is_some() && self.key.is_some() && self.secret.is_some();
+        let app = match app {
+            None if !is_told => self.stored_app(&config.store).await?,
+            app => app,
+        };
+        let pairs = app.as_ref().map(AppConfig::pairs).unwrap_or_default();
         let pair = match &self.key {
             Some(key) => pairs.iter().find(|pair| pair.key == *key),
             None => pairs.first(),
         };
-        let unknown = "is not in the configuration; name the app with --app-id, --key and --secret";
+        let unknown = "is neither in the configuration nor in its database; name the app with --app-id, --key and --secret";
         let key = self.key.clone().or(pair.map(|pair| pair.key.clone()));
         let secret = self
             .secret
             .clone()
             .or(pair.map(|pair| pair.secret.reveal().to_owned()));
-        let id = self.app_id.clone().or(app.map(|app| app.id.clone()));
+        let id = self.app_id.clone().or(app.map(|app| app.id));
         let credentials = Credentials {
             app_id: AppId::new(&id.with_context(|| format!("the app {unknown}"))?),
             key: AppKey::new(&key.with_context(|| format!("the app key {unknown}"))?),
@@ -112,5 +120,28 @@ impl Api {
             credentials,
             trust,
         })
+    }
+
+    /// The app of the database, if one is configured.
+    async fn stored_app(&self, store: &StoreConfig) -> anyhow::Result<Option<AppConfig>> {
+        let Some(database) = Database::connect(store).await? else {
+            return Ok(None);
+        };
+        let mut apps: Vec<AppConfig> = if database.is_read_only() {
+            let apps = database.soketi_apps().await?;
+            apps.iter().map(AppConfig::of).collect()
+        } else {
+            let apps = database.list().await?;
+            apps.into_iter().map(|app| app.config).collect()
+        };
+        if let Some(id) = &self.app_id {
+            return Ok(apps.into_iter().find(|app| app.id == *id));
+        }
+        if let Some(key) = &self.key {
+            apps.retain(|app| app.pairs().iter().any(|pair| pair.key == *key));
+        }
+        let one_of_many = "the database has several apps; name one with --app-id";
+        ensure!(apps.len() <= 1, one_of_many);
+        Ok(apps.pop())
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use fanfare::config::{AppConfig, KeyConfig, Secret};
+use fanfare::config::{AppConfig, KeyConfig, Plan};
 use fanfare::store::{Database, StoredApp};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -125,6 +125,24 @@ struct Settings {
     /// Connections at the same time; -1 for no limit
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     max_connections: Option<i64>,
+    /// A preset of limits: sandbox, startup, pro or unlimited
+    #[arg(long, value_name = "NAME", value_parser = plan)]
+    plan: Option<Plan>,
+    /// Messages of one day; -1 for no limit
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    messages_per_day: Option<i64>,
+    /// Events per second over the HTTP API; -1 for no limit
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    backend_events_per_second: Option<i64>,
+    /// Reading requests per second over the HTTP API; -1 for no limit
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    reads_per_second: Option<i64>,
+    /// Client events per second of all connections together; -1 for no limit
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    app_client_events_per_second: Option<i64>,
+    /// Messages per second and connection; -1 for no limit
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    messages_per_second: Option<i64>,
     /// Webhooks as JSON, as in the configuration file:
     /// [{"url": "https://…", "events": ["channel_occupied"]}]
     #[arg(long, value_name = "JSON")]
@@ -151,7 +169,7 @@ impl App {
                 Ok(())
             }
             Command::RotateKey { id, json } => {
-                let pair = new_pair();
+                let pair = KeyConfig::random();
                 database.add_key(&id, &pair).await?;
                 credentials(&id, &pair, config.server.port, json)?;
                 output::note("the other keys are valid until `fanfare app remove-key`");
@@ -167,7 +185,7 @@ impl App {
 
 impl Create {
     async fn run(self, database: &Database, port: u16) -> anyhow::Result<()> {
-        let mut pair = new_pair();
+        let mut pair = KeyConfig::random();
         if let Some(key) = self.key {
             pair.key = key;
         }
@@ -207,10 +225,40 @@ impl Settings {
         if let Some(most) = self.max_connections {
             app.limits.connections = usize::try_from(most).ok();
         }
+        app.plan = self.plan.unwrap_or(app.plan);
+        let limits = &mut app.limits;
+        if let Some(most) = self.messages_per_day {
+            limits.messages_per_day = u64::try_from(most).ok();
+        }
+        for (rate, wish) in [
+            (
+                &mut limits.backend_events_per_second,
+                self.backend_events_per_second,
+            ),
+            (&mut limits.reads_per_second, self.reads_per_second),
+            (
+                &mut limits.app_client_events_per_second,
+                self.app_client_events_per_second,
+            ),
+            (&mut limits.messages_per_second, self.messages_per_second),
+        ] {
+            match wish {
+                // What is too large is refused by the check of the app.
+                Some(wish) if wish >= 0 => *rate = Some(u32::try_from(wish).unwrap_or(u32::MAX)),
+                Some(_) => *rate = None,
+                None => {}
+            }
+        }
         if let Some(webhooks) = webhooks {
             app.webhooks = webhooks;
         }
     }
+}
+
+/// The plan of that name.
+fn plan(name: &str) -> Result<Plan, String> {
+    serde_json::from_value(name.into())
+        .map_err(|_| "expected sandbox, startup, pro or unlimited".to_owned())
 }
 
 async fn switch(database: &Database, id: &str, enabled: bool) -> anyhow::Result<()> {
@@ -277,20 +325,6 @@ fn masked(app: &StoredApp) -> anyhow::Result<Value> {
     let mut value = serde_json::to_value(&app.config)?;
     value["created_ms"] = app.created_ms.into();
     Ok(value)
-}
-
-/// Key and secret as hosted ones are: lower-case hex, which suits the Swift client.
-fn new_pair() -> KeyConfig {
-    let hex = || {
-        rand::random::<[u8; 10]>()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
-    };
-    KeyConfig {
-        key: hex(),
-        secret: Secret::from(format!("{}{}", hex(), hex()).as_str()),
-    }
 }
 
 /// What the back end and the pages need, as lines for their `.env` files.

@@ -28,7 +28,7 @@ pub(super) struct Channels {
 
 impl Channels {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let client = self.api.target()?.client()?;
+        let client = self.api.target().await?.client()?;
         let answer = client
             .channels(&self.prefix, &self.info)
             .await

@@ -103,7 +103,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 impl Subscribe {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let target = self.api.target()?;
+        let target = self.api.target().await?;
         let Some(seconds) = self.timeout else {
             return self.follow(&target).await;
         };

@@ -35,7 +35,7 @@ pub(super) struct Trigger {
 
 impl Trigger {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let client = self.api.target()?.client()?;
+        let client = self.api.target().await?.client()?;
         let data = match self.data.as_str() {
             "-" => {
                 let mut data = String::new();

@@ -8,6 +8,7 @@ use fanfare_protocol::{AppId, AppKey, AppSecret, Limits};
 use figment::Figment;
 use figment::providers::Serialized;
 use serde::{Deserialize, Serialize, Serializer};
+use utoipa::ToSchema;
 
 use super::{ConfigError, WebhookConfig};
 use crate::apps::{App, KeyPair, OverQuota};
@@ -24,7 +25,7 @@ pub const MAX_RATE: u32 = 1_000_000;
 const MAX_WEBHOOKS: usize = 20;
 
 /// What stands in the place of a secret.
-pub(super) const MASK: &str = "..";
+pub const MASK: &str = "..";
 
 /// One app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,7 +92,7 @@ pub struct AppConfig {
 }
 
 /// A preset of limits, as plans of the hosted service set them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Plan {
     /// 100 connections, 200,000 messages a day: Pusher's free plan.
@@ -129,6 +130,24 @@ pub struct KeyConfig {
     pub key: String,
     /// The half that signs.
     pub secret: Secret,
+}
+
+impl KeyConfig {
+    /// A new pair. Key and secret are as hosted ones are: lower-case hex, which
+    /// suits the Swift client.
+    #[must_use]
+    pub fn random() -> Self {
+        let hex = || {
+            rand::random::<[u8; 10]>()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+        };
+        Self {
+            key: hex(),
+            secret: Secret(hex() + &hex()),
+        }
+    }
 }
 
 /// A text that is never shown.
@@ -189,6 +208,40 @@ impl AppConfig {
             webhook_batching: true,
             webhooks: Vec::new(),
             limits: Limits::default(),
+        }
+    }
+
+    /// The settings of an app that stands in no file of ours. Its plan is in its
+    /// limits.
+    #[must_use]
+    pub fn of(app: &App) -> Self {
+        let pair = |pair: &KeyPair| KeyConfig {
+            key: pair.key.to_string(),
+            secret: pair.secret.reveal().into(),
+        };
+        Self {
+            id: app.id.to_string(),
+            key: None,
+            secret: None,
+            keys: app.keys.iter().map(pair).collect(),
+            enabled: app.enabled,
+            tls_only: app.tls_only,
+            client_events: app.client_events,
+            subscription_count: app.subscription_count,
+            watchlist: app.watchlist,
+            authorized_connections: app.authorized_connections,
+            subscription_errors: app.subscription_errors,
+            soketi_answers: app.soketi_answers,
+            over_quota: app.over_quota,
+            allowed_origins: app.allowed_origins.clone(),
+            plan: Plan::Unlimited,
+            webhook_batching: app.webhook_batching,
+            webhooks: app
+                .webhooks
+                .iter()
+                .map(|webhook| WebhookConfig::of(webhook))
+                .collect(),
+            limits: app.limits.clone(),
         }
     }
 
@@ -324,6 +377,14 @@ impl AppConfig {
                 per_second(limits.backend_events_per_second),
             ),
             ("reads_per_second", per_second(limits.reads_per_second)),
+            (
+                "app_client_events_per_second",
+                per_second(limits.app_client_events_per_second),
+            ),
+            (
+                "messages_per_second",
+                per_second(limits.messages_per_second),
+            ),
         ] {
             if value.is_some_and(|value| !(1..=MAX_RATE as usize).contains(&value)) {
                 return Err(bad(

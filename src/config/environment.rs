@@ -351,6 +351,27 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
         Form::Text,
     ),
     (
+        "FANFARE_USAGE_MINUTE_COUNTS_HOURS",
+        "usage.minute_counts_hours",
+        Form::Number,
+    ),
+    (
+        "FANFARE_USAGE_HOUR_COUNTS_DAYS",
+        "usage.hour_counts_days",
+        Form::Number,
+    ),
+    ("FANFARE_ADMIN_TOKEN", "admin.token", Form::Text),
+    (
+        "FANFARE_ADMIN_ON_CLIENT_PORT",
+        "admin.on_client_port",
+        Form::Flag,
+    ),
+    (
+        "FANFARE_ADMIN_FEED_SHOWS_PRIVATE_DATA",
+        "admin.feed_shows_private_data",
+        Form::Flag,
+    ),
+    (
         "FANFARE_WEBHOOKS_DENY_PRIVATE_TARGETS",
         "webhooks.deny_private_targets",
         Form::Flag,

@@ -6,6 +6,7 @@
 //! value and what is expected. Secrets are masked wherever they are shown.
 
 mod adapters;
+mod admin;
 mod app;
 mod auth;
 mod connection;
@@ -20,6 +21,7 @@ mod seconds;
 mod server;
 mod store;
 mod unsupported;
+mod usage;
 mod webhook;
 mod webhooks;
 
@@ -33,7 +35,8 @@ use figment::providers::Serialized;
 use serde::{Deserialize, Serialize};
 
 pub use self::adapters::{AdaptersConfig, OnlineScope, RoomsConfig};
-pub use self::app::{AppConfig, KeyConfig, MAX_RATE, Plan, Secret};
+pub use self::admin::AdminConfig;
+pub use self::app::{AppConfig, KeyConfig, MASK, MAX_RATE, Plan, Secret};
 pub use self::auth::{AllowConfig, AuthConfig, JwtAlgorithm, RuleConfig, RuleKind};
 pub use self::connection::ConnectionConfig;
 pub use self::engine::{EngineConfig, RedisAddress, RedisDeployment, RedisUrl};
@@ -47,6 +50,7 @@ pub use self::raw_ws::RawWsConfig;
 pub use self::server::{CertificateConfig, ServerConfig, TlsConfig};
 pub use self::store::StoreConfig;
 pub use self::unsupported::Loss;
+pub use self::usage::UsageConfig;
 pub use self::webhook::WebhookConfig;
 pub use self::webhooks::WebhooksConfig;
 
@@ -74,6 +78,10 @@ pub struct Config {
     pub adapters: AdaptersConfig,
     /// The database of apps.
     pub store: StoreConfig,
+    /// How long statistics are kept.
+    pub usage: UsageConfig,
+    /// The API of the operator.
+    pub admin: AdminConfig,
     /// The tenants.
     pub apps: Vec<AppConfig>,
 }
@@ -184,6 +192,8 @@ impl Config {
         self.http_fallback.check()?;
         self.log.check()?;
         self.store.check()?;
+        self.usage.check()?;
+        self.admin.check()?;
         self.adapters.check()?;
         let rooms = &self.adapters.rooms;
         if rooms.enabled {

@@ -53,6 +53,7 @@ fn with_every_key() -> Config {
         old_master_keys: vec!["key".into()],
         soketi_table: Some("apps".to_owned()),
     };
+    config.admin.token = Some("token".into());
     config.adapters.rooms = RoomsConfig {
         app: Some("id".to_owned()),
         webhook_token: Some("token".into()),
@@ -86,6 +87,8 @@ fn with_every_key() -> Config {
     app.limits.messages_per_day = Some(1);
     app.limits.backend_events_per_second = Some(1);
     app.limits.reads_per_second = Some(1);
+    app.limits.app_client_events_per_second = Some(1);
+    app.limits.messages_per_second = Some(1);
     let mut webhook = WebhookConfig::new("https://example.com/", &[]);
     webhook.channel_prefix = Some(String::new());
     webhook.channel_suffix = Some(String::new());

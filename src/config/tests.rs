@@ -192,7 +192,7 @@ fn what_is_wrong_is_named_with_key_value_and_expectation() {
         (
             "[sever]\n",
             &[],
-            "unknown key sever (set by FILE); expected one of: server, connection, engine, http_fallback, log, raw_ws, webhooks, auth, adapters, store, apps",
+            "unknown key sever (set by FILE); expected one of: server, connection, engine, http_fallback, log, raw_ws, webhooks, auth, adapters, store, usage, admin, apps",
         ),
         (
             "[server]\nport = 70000",

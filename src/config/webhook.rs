@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use fanfare_protocol::WebhookEventType;
+use hyper::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use super::Secret;
@@ -41,6 +42,24 @@ impl WebhookConfig {
             channel_suffix: None,
             channel_pattern: None,
             headers: BTreeMap::new(),
+        }
+    }
+
+    /// The settings of a webhook that stands in no file of ours.
+    #[must_use]
+    pub fn of(webhook: &Webhook) -> Self {
+        let header = |(name, value): &(HeaderName, HeaderValue)| {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            (name.to_string(), Secret::from(value.as_ref()))
+        };
+        let channels = &webhook.channels;
+        Self {
+            url: webhook.url.to_string(),
+            events: webhook.events.iter().copied().collect(),
+            channel_prefix: channels.prefix.clone(),
+            channel_suffix: channels.suffix.clone(),
+            channel_pattern: channels.pattern.as_ref().map(|pattern| pattern.to_string()),
+            headers: webhook.headers.iter().map(header).collect(),
         }
     }
 

@@ -8,12 +8,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use fanfare_protocol::error::ClientError;
 use fanfare_protocol::{AppId, ChannelName, Close, Frame, SocketId, UserId};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use tokio::sync::oneshot;
 
@@ -37,6 +40,10 @@ const SHARDS: usize = 32;
 /// within a fraction of a millisecond.
 pub(super) const INLINE_WRITES: usize = 32;
 
+/// Of so many publications on the channels of a shard one is timed: reading the
+/// clock for each would be seen in what a delivery costs.
+const TIMED_EVERY: u32 = 8;
+
 /// One app's part of the hub.
 #[derive(Debug)]
 pub struct AppHub {
@@ -48,15 +55,28 @@ pub struct AppHub {
     pub(super) channels: [Mutex<ChannelShard>; SHARDS],
     connections: [Mutex<HashMap<SocketId, Arc<Connection>>>; SHARDS],
     pub(super) users: Users,
+    /// Client events of all connections together, where the app limits them.
+    client_events: ArcSwapOption<ClientEventRate>,
+    /// `limits.messages_per_second` of the app, 0 for none: looked at for every
+    /// message, so it is not behind a pointer.
+    messages_per_second: AtomicU32,
     /// Connections that count towards the app's limit.
     counted: AtomicUsize,
     /// What happened since the start, for metrics.
     pub counters: Counters,
 }
 
+#[derive(Debug)]
+struct ClientEventRate {
+    per_second: NonZeroU32,
+    bucket: DefaultDirectRateLimiter,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct ChannelShard {
     pub(super) channels: HashMap<ChannelName, Channel>,
+    /// Publications so far, to time some of them.
+    publications: u32,
     /// Channels with a subscription count that was put off.
     late_counts: HashSet<ChannelName>,
 }
@@ -68,22 +88,49 @@ pub struct Counters {
     pub connections_opened: AtomicU64,
     /// Clients that went.
     pub connections_closed: AtomicU64,
+    /// The most connections at the same time since [`Self::take_peak`].
+    peak: AtomicU64,
     /// Messages that clients sent.
     pub messages_received: AtomicU64,
+    /// Their bytes.
+    pub received_bytes: AtomicU64,
     /// Messages that were handed to clients.
     pub messages_sent: AtomicU64,
+    /// Their bytes, with the heads of the frames.
+    pub sent_bytes: AtomicU64,
     /// Those of them that greet a new subscriber, and count towards no quota.
     pub greetings: AtomicU64,
     /// Requests to publish that the HTTP API accepted; twice if they asked for
     /// information too.
     pub api_calls: AtomicU64,
+    /// Requests of the app's back end that could be believed, refused ones
+    /// among them.
+    pub api_requests: AtomicU64,
     /// Events that the HTTP API accepted, each channel counted.
     pub api_events: AtomicU64,
     /// Client events that were accepted.
     pub client_events: AtomicU64,
+    /// Messages and API requests that came faster than a limit allows.
+    pub rate_refusals: AtomicU64,
 }
 
 impl Counters {
+    /// Connections at the moment.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        // Read in this order, so that the difference is never negative.
+        let closed = self.connections_closed.load(Ordering::Relaxed);
+        let opened = self.connections_opened.load(Ordering::Relaxed);
+        opened.saturating_sub(closed)
+    }
+
+    /// The most connections at the same time since the last call.
+    #[must_use]
+    pub fn take_peak(&self) -> u64 {
+        let now = self.connections();
+        self.peak.swap(now, Ordering::Relaxed).max(now)
+    }
+
     /// What the hosted service calls messages: API calls and deliveries.
     #[must_use]
     pub fn messages(&self) -> u64 {
@@ -105,17 +152,47 @@ pub(super) enum Audience {
 
 impl AppHub {
     pub(super) fn new(app: Arc<App>, core: Arc<HubCore>) -> Self {
-        Self {
+        let hub = Self {
             id: app.id.clone(),
-            app: ArcSwap::new(app),
+            app: ArcSwap::new(Arc::clone(&app)),
             core,
             hasher: RandomState::new(),
             channels: std::array::from_fn(|_| Mutex::default()),
             connections: std::array::from_fn(|_| Mutex::default()),
             users: Users::default(),
+            client_events: ArcSwapOption::empty(),
+            messages_per_second: AtomicU32::new(0),
             counted: AtomicUsize::new(0),
             counters: Counters::default(),
+        };
+        hub.take_over_rates(&app);
+        hub
+    }
+
+    /// Rates that are what they were keep what is left in their buckets.
+    fn take_over_rates(&self, app: &App) {
+        let messages = app.limits.messages_per_second.unwrap_or(0);
+        self.messages_per_second.store(messages, Ordering::Relaxed);
+        let wanted = app.limits.app_client_events_per_second;
+        let wanted = wanted.and_then(NonZeroU32::new);
+        let present = self.client_events.load();
+        if present.as_ref().map(|rate| rate.per_second) != wanted {
+            self.client_events.store(wanted.map(|per_second| {
+                let bucket = RateLimiter::direct(Quota::per_second(per_second));
+                Arc::new(ClientEventRate { per_second, bucket })
+            }));
         }
+    }
+
+    /// Messages that one connection may send in a second, where there is a limit.
+    pub(super) fn messages_per_second(&self) -> Option<NonZeroU32> {
+        NonZeroU32::new(self.messages_per_second.load(Ordering::Relaxed))
+    }
+
+    /// Whether the app may have one more client event now.
+    pub(super) fn takes_client_event(&self) -> bool {
+        let rate = self.client_events.load();
+        rate.as_ref().is_none_or(|rate| rate.bucket.check().is_ok())
     }
 
     /// The app's id.
@@ -135,6 +212,7 @@ impl AppHub {
     pub(super) fn update(&self, app: Arc<App>) {
         debug_assert_eq!(app.id, self.id);
         let is_enabled = app.enabled;
+        self.take_over_rates(&app);
         self.app.store(app);
         if !is_enabled {
             self.close_all(&Close::AppDisabled);
@@ -197,6 +275,11 @@ impl AppHub {
         }
     }
 
+    /// Reports something that others have found out about the app.
+    pub fn report(&self, kind: HubEventKind) {
+        self.core.events.emit(&self.id, || kind);
+    }
+
     // Connections.
 
     /// Takes a place among the connections of the app and of the node.
@@ -225,6 +308,8 @@ impl AppHub {
         self.counters
             .connections_opened
             .fetch_add(1, Ordering::Relaxed);
+        let connections = self.counters.connections();
+        self.counters.peak.fetch_max(connections, Ordering::Relaxed);
         self.core
             .events
             .emit(&self.id, || HubEventKind::ConnectionOpened { socket_id });
@@ -238,6 +323,11 @@ impl AppHub {
         self.core
             .events
             .emit(&self.id, || HubEventKind::ConnectionClosed { socket_id });
+    }
+
+    /// One connection of this node.
+    pub(super) fn connection(&self, socket_id: SocketId) -> Option<Arc<Connection>> {
+        self.connection_shard(socket_id).get(&socket_id).cloned()
     }
 
     /// The connections of this node, as they are at the moment.
@@ -429,13 +519,16 @@ impl AppHub {
     ) {
         let work = {
             let mut shard = self.channel_shard(channel);
+            let tick = shard.publications;
+            shard.publications = tick.wrapping_add(1);
             let Some(record) = shard.channels.get_mut(channel) else {
                 return;
             };
             if let Some(event) = cached {
                 record.cache(event);
             }
-            record.publish(frame, except);
+            let since = tick.is_multiple_of(TIMED_EVERY).then(Instant::now);
+            record.publish_since(frame, except, since);
             match budget {
                 Some(budget) => record.lane.take_work().map(|work| (work, budget)),
                 None => None,

@@ -293,7 +293,22 @@ impl Channel {
 
     /// Puts a frame in line for all subscribers but one.
     pub(super) fn publish(&mut self, frame: Frame, except: Option<SocketId>) {
-        self.lane.push(Op::Publish { frame, except });
+        self.publish_since(frame, except, None);
+    }
+
+    /// As [`Self::publish`], and times the way to the last subscriber when `since`
+    /// is given.
+    pub(super) fn publish_since(
+        &mut self,
+        frame: Frame,
+        except: Option<SocketId>,
+        since: Option<Instant>,
+    ) {
+        self.lane.push(Op::Publish {
+            frame,
+            except,
+            since,
+        });
     }
 
     /// Remembers the event that later subscribers get.

@@ -1,6 +1,7 @@
 //! One client, as the rest of the server sees it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use fanfare_protocol::{Close, Frame, SocketId};
@@ -37,6 +38,8 @@ pub trait Outbox: Send + Sync {
 pub struct Connection<O: ?Sized = dyn Outbox> {
     /// The id on the wire.
     pub socket_id: SocketId,
+    /// Where it comes from.
+    pub address: IpAddr,
     /// When it came, in milliseconds of the hub's clock.
     opened_ms: u64,
     /// When anything last came from it; written by its own task.
@@ -59,9 +62,10 @@ pub(super) enum Liveness {
 }
 
 impl<O: Outbox> Connection<O> {
-    pub(super) fn new(socket_id: SocketId, outbox: O, now_ms: u64) -> Self {
+    pub(super) fn new(socket_id: SocketId, address: IpAddr, outbox: O, now_ms: u64) -> Self {
         Self {
             socket_id,
+            address,
             opened_ms: now_ms,
             last_seen_ms: AtomicU64::new(now_ms),
             probed_ms: AtomicU64::new(0),
@@ -87,6 +91,11 @@ impl<O: Outbox + ?Sized> Connection<O> {
         now_ms.saturating_sub(self.opened_ms)
     }
 
+    /// Time since anything came from it.
+    pub(super) fn silence_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.last_seen_ms.load(Ordering::Relaxed))
+    }
+
     pub(super) fn is_authorized(&self) -> bool {
         self.authorized.load(Ordering::Relaxed)
     }
@@ -107,8 +116,7 @@ impl<O: Outbox + ?Sized> Connection<O> {
                 Liveness::Fine
             };
         }
-        let silence = now_ms.saturating_sub(self.last_seen_ms.load(Ordering::Relaxed));
-        if silence < ping_after_ms {
+        if self.silence_ms(now_ms) < ping_after_ms {
             return Liveness::Fine;
         }
         self.probed_ms.store(now_ms.max(1), Ordering::Relaxed);
@@ -183,11 +191,18 @@ pub(crate) mod recorder {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::recorder::Recorder;
     use super::*;
 
     fn connection() -> Connection<Recorder> {
-        Connection::new("1.1".parse().unwrap(), Recorder::default(), 1_000)
+        Connection::new(
+            "1.1".parse().unwrap(),
+            Ipv4Addr::LOCALHOST.into(),
+            Recorder::default(),
+            1_000,
+        )
     }
 
     /// Checklist 34 to 37.

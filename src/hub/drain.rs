@@ -1,15 +1,15 @@
 //! The turn of a drainer: carries what waits in a lane to the subscribers.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fanfare_protocol::ChannelName;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::app::AppHub;
-use super::lane::{Batch, Op, Peers, Work};
+use super::lane::{Batch, Op, Peers, Sent, Work};
 
 /// Writes between two yields of a drainer that has a task of its own. A write is
 /// some 6 µs, so other connections of the worker wait 2 ms at most.
@@ -32,7 +32,7 @@ pub(super) struct Drain {
     batch: Batch,
     /// The next subscriber that gets `batch`; past the end when all have it.
     next_peer: usize,
-    delivered: usize,
+    sent: Sent,
     /// Those that greeted a new subscriber.
     greeted: usize,
     is_finished: bool,
@@ -47,7 +47,7 @@ impl Drain {
             peers: work.peers,
             batch: Batch::default(),
             next_peer: usize::MAX,
-            delivered: 0,
+            sent: Sent::default(),
             greeted: 0,
             is_finished: false,
         }
@@ -62,7 +62,7 @@ impl Drain {
                     return false;
                 }
                 *budget -= 1;
-                self.delivered += self.batch.deliver(peer);
+                self.sent += self.batch.deliver(peer);
                 self.next_peer += 1;
             }
             self.next_step();
@@ -75,6 +75,10 @@ impl Drain {
         // The batch has reached everybody who was here; who comes now is not
         // among them.
         self.next_peer = usize::MAX;
+        if let Some(since) = self.batch.since.take() {
+            let seconds = since.elapsed().as_secs_f64();
+            self.app.core().node().publish_seconds.observe(seconds);
+        }
         match self.ops.pop_front() {
             Some(publish @ Op::Publish { .. }) => {
                 self.ops.push_front(publish);
@@ -86,7 +90,7 @@ impl Drain {
                 greeting,
                 done,
             }) => {
-                self.delivered += greeting.len();
+                self.sent += Sent::of(&greeting);
                 self.greeted += greeting.len();
                 peer.outbox().push(&greeting);
                 self.peers.insert(peer);
@@ -108,7 +112,7 @@ impl Drain {
             batch: std::mem::take(&mut self.batch),
             peers: std::mem::take(&mut self.peers),
             next_peer: AtomicUsize::new(self.next_peer),
-            delivered: AtomicUsize::new(0),
+            sent: Mutex::default(),
         });
         let mut others = JoinSet::new();
         for _ in 1..workers {
@@ -118,7 +122,12 @@ impl Drain {
         round.work().await;
         while others.join_next().await.is_some() {}
         let round = Arc::into_inner(round).expect("the other tasks have ended");
-        self.delivered += round.delivered.into_inner();
+        self.sent += round
+            .sent
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Timed when the next step begins.
+        self.batch.since = round.batch.since;
         self.peers = round.peers;
         self.next_peer = usize::MAX;
     }
@@ -127,8 +136,12 @@ impl Drain {
         self.app
             .counters
             .messages_sent
-            .fetch_add(self.delivered as u64, Ordering::Relaxed);
-        self.delivered = 0;
+            .fetch_add(self.sent.frames as u64, Ordering::Relaxed);
+        self.app
+            .counters
+            .sent_bytes
+            .fetch_add(self.sent.bytes as u64, Ordering::Relaxed);
+        self.sent = Sent::default();
         if self.greeted > 0 {
             self.app
                 .counters
@@ -170,7 +183,8 @@ struct Round {
     batch: Batch,
     peers: Peers,
     next_peer: AtomicUsize,
-    delivered: AtomicUsize,
+    /// Added to once for each portion.
+    sent: Mutex<Sent>,
 }
 
 impl Round {
@@ -183,8 +197,11 @@ impl Round {
             if portion.is_empty() {
                 return;
             }
-            let delivered = portion.iter().map(|peer| self.batch.deliver(peer)).sum();
-            self.delivered.fetch_add(delivered, Ordering::Relaxed);
+            let mut sent = Sent::default();
+            for peer in portion {
+                sent += self.batch.deliver(peer);
+            }
+            *self.sent.lock().unwrap_or_else(PoisonError::into_inner) += sent;
             tokio::task::yield_now().await;
         }
     }

@@ -119,6 +119,11 @@ pub enum HubEventKind {
         /// The channel.
         channel: ChannelName,
     },
+    /// Most of the messages of this day are used up; told once a day.
+    QuotaWarning {
+        /// Messages that the day has.
+        limit: u64,
+    },
     /// A departure that was reported on another node, which will not tell it: that
     /// node is dead, or fell behind.
     Inherited(Departure),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::hub::engine::Departure;
+use super::engine::Departure;
 
 /// Departures held back at the same time. Above it the oldest are told before
 /// their time: a client that subscribes and unsubscribes without end must not

@@ -11,6 +11,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 use fanfare_protocol::{Frame, SocketId};
 use tokio::sync::oneshot;
@@ -35,6 +36,8 @@ pub(super) enum Op {
     Publish {
         frame: Frame,
         except: Option<SocketId>,
+        /// When it was published, if it is timed.
+        since: Option<Instant>,
     },
     /// A subscriber comes; the greeting is the first that it gets.
     Join {
@@ -86,6 +89,11 @@ impl Lane {
         self.peers.is_none()
     }
 
+    /// The subscribers, while nobody drains.
+    pub(super) fn peers(&self) -> Option<&Peers> {
+        self.peers.as_ref()
+    }
+
     pub(super) fn push(&mut self, op: Op) {
         if let Op::Publish { frame, .. } = &op {
             self.waiting_publications += 1;
@@ -133,6 +141,17 @@ pub(super) struct Peers {
 impl Peers {
     pub(super) fn get(&self, position: usize) -> Option<&Arc<Connection>> {
         self.list.get(position)
+    }
+
+    pub(super) fn has(&self, socket_id: SocketId) -> bool {
+        match &self.index {
+            Some(index) => index.contains_key(&socket_id),
+            None => self.ids().any(|id| id == socket_id),
+        }
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = SocketId> + '_ {
+        self.list.iter().map(|peer| peer.socket_id)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -189,6 +208,10 @@ impl Peers {
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     frames: Vec<Frame>,
+    /// Of all frames.
+    bytes: usize,
+    /// When the first publication that is timed was published.
+    pub(super) since: Option<Instant>,
     /// Positions in `frames` that one subscriber does not get.
     exceptions: Vec<(usize, SocketId)>,
 }
@@ -198,19 +221,26 @@ impl Batch {
     pub(super) fn take_from(ops: &mut VecDeque<Op>) -> Self {
         let mut batch = Self::default();
         while let Some(Op::Publish { .. }) = ops.front() {
-            let Some(Op::Publish { frame, except }) = ops.pop_front() else {
+            let Some(Op::Publish {
+                frame,
+                except,
+                since,
+            }) = ops.pop_front()
+            else {
                 break;
             };
             if let Some(socket_id) = except {
                 batch.exceptions.push((batch.frames.len(), socket_id));
             }
+            batch.bytes += frame.as_websocket().len();
+            batch.since = batch.since.or(since);
             batch.frames.push(frame);
         }
         batch
     }
 
-    /// Sends to `peer` what is for it, and returns how many frames that were.
-    pub(super) fn deliver(&self, peer: &Connection) -> usize {
+    /// Sends to `peer` what is for it, and returns how much that was.
+    pub(super) fn deliver(&self, peer: &Connection) -> Sent {
         let is_excepted = |position: usize| self.exceptions.contains(&(position, peer.socket_id));
         let has_exception = self
             .exceptions
@@ -218,7 +248,10 @@ impl Batch {
             .any(|(_, socket_id)| *socket_id == peer.socket_id);
         if !has_exception {
             peer.outbox().push(&self.frames);
-            return self.frames.len();
+            return Sent {
+                frames: self.frames.len(),
+                bytes: self.bytes,
+            };
         }
         let frames: Vec<Frame> = self
             .frames
@@ -230,7 +263,30 @@ impl Batch {
         if !frames.is_empty() {
             peer.outbox().push(&frames);
         }
-        frames.len()
+        Sent::of(&frames)
+    }
+}
+
+/// How much was sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sent {
+    pub(super) frames: usize,
+    pub(super) bytes: usize,
+}
+
+impl Sent {
+    pub(super) fn of(frames: &[Frame]) -> Self {
+        Self {
+            frames: frames.len(),
+            bytes: frames.iter().map(|frame| frame.as_websocket().len()).sum(),
+        }
+    }
+}
+
+impl std::ops::AddAssign for Sent {
+    fn add_assign(&mut self, more: Self) {
+        self.frames += more.frames;
+        self.bytes += more.bytes;
     }
 }
 
@@ -241,7 +297,8 @@ mod tests {
 
     fn peer(number: u64) -> Arc<Connection> {
         let socket_id = format!("1.{number}").parse().unwrap();
-        Arc::new(Connection::new(socket_id, Recorder::default(), 0))
+        let address = std::net::Ipv4Addr::LOCALHOST.into();
+        Arc::new(Connection::new(socket_id, address, Recorder::default(), 0))
     }
 
     #[test]

@@ -15,12 +15,14 @@ mod elsewhere;
 pub mod engine;
 mod events;
 mod holds;
+mod inspect;
 mod lane;
 mod node;
 mod presence;
 mod publisher;
 mod session;
 mod users;
+mod watch;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -35,14 +37,18 @@ pub use self::app::{AppHub, Counters, Place};
 pub(crate) use self::connection::recorder;
 pub use self::connection::{Connection, Outbox};
 pub use self::consumed::ConsumedEvents;
+pub use self::engine::Departure;
 use self::engine::Engine;
 use self::events::HubEvents;
 pub use self::events::{HubEvent, HubEventKind, Scope};
 pub use self::holds::Holds;
+pub use self::inspect::ConnectionState;
 pub use self::node::Node;
 pub use self::presence::Member;
 pub use self::publisher::{ChannelFull, Origin, Publish, Publisher};
 pub use self::session::{ClientInfo, Session};
+use self::watch::Watch;
+pub use self::watch::{Published, Watcher};
 use crate::apps::App;
 
 /// When the hub loses patience with a connection.
@@ -73,6 +79,7 @@ pub struct HubCore {
     /// Whether there are other nodes that every publication has to go to.
     is_clustered: bool,
     events: HubEvents,
+    watch: Watch,
     /// Client events that adapters have for themselves; unset: none, and nobody
     /// looks.
     consumed: OnceLock<Vec<ConsumedEvents>>,
@@ -92,6 +99,10 @@ struct TimeoutsMs {
 }
 
 impl HubCore {
+    fn node(&self) -> &Node {
+        &self.node
+    }
+
     fn now_ms(&self) -> u64 {
         millis(self.started.elapsed())
     }
@@ -115,6 +126,7 @@ impl Hub {
             is_clustered: engine.is_clustered(),
             engine,
             events: HubEvents::new(),
+            watch: Watch::new(),
             consumed: OnceLock::new(),
             node: Arc::new(Node::new(max_connections)),
             tasks,
@@ -224,6 +236,18 @@ impl Hub {
         self.core.events.subscribe()
     }
 
+    /// What back ends publish from now on, for as long as the answer is held.
+    #[must_use]
+    pub fn watch(&self) -> Watcher {
+        self.core.watch.watch()
+    }
+
+    /// Since when it is here.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.core.started.elapsed()
+    }
+
     /// The hub's clock, for [`Connection::seen`].
     #[must_use]
     pub fn now_ms(&self) -> u64 {
@@ -296,7 +320,10 @@ mod tests {
     ) -> (Session, Arc<Connection<Recorder>>) {
         let place = hub.app(app).admit().unwrap();
         let socket_id = format!("1.{number}").parse().unwrap();
-        let client = ClientInfo { client: "js" };
+        let client = ClientInfo {
+            client: "js",
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+        };
         let (mut session, connection) =
             Session::open(place, socket_id, Recorder::default(), 120, client);
         session

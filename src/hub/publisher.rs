@@ -146,6 +146,10 @@ impl Publisher {
                 .counters
                 .api_events
                 .fetch_add(publish.channels.len() as u64, Ordering::Relaxed);
+            let watch = &self.app.core().watch;
+            if watch.is_watched() {
+                watch.show(self.app.id(), publish.channels, publish.event, publish.data);
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 //! changes what its client is subscribed to and signed in as, so it needs no lock.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -37,6 +38,8 @@ const INVALID_MESSAGES_WINDOW_MS: u64 = 60_000;
 pub struct ClientInfo<'a> {
     /// The `client` of the URL, such as `js` or `pusher-dotnet-client`.
     pub client: &'a str,
+    /// Where it comes from.
+    pub address: IpAddr,
 }
 
 /// A client from its first to its last message.
@@ -48,12 +51,22 @@ pub struct Session {
     /// With the user, on presence channels.
     subscriptions: HashMap<ChannelName, Option<UserId>>,
     user: Option<Box<SessionUser>>,
-    /// Made by the first client event.
-    client_events: Option<Box<DefaultDirectRateLimiter>>,
+    /// Made by the first client event, or by the first message where the app
+    /// limits those.
+    rates: Option<Box<Rates>>,
+    /// Whether the message of before brought a wrong key or signature.
+    has_failed: bool,
     invalid_messages: u32,
     first_invalid_ms: u64,
     /// Whether this client looks for `pusher_internal:subscription_error`.
     wants_internal_errors: bool,
+}
+
+/// What this client has left of its rates.
+#[derive(Debug, Default)]
+struct Rates {
+    client_events: Option<DefaultDirectRateLimiter>,
+    messages: Option<DefaultDirectRateLimiter>,
 }
 
 #[derive(Debug)]
@@ -73,7 +86,12 @@ impl Session {
         client: ClientInfo<'_>,
     ) -> (Self, Arc<Connection<O>>) {
         let app = Arc::clone(&place.app);
-        let connection = Arc::new(Connection::new(socket_id, outbox, app.core().now_ms()));
+        let connection = Arc::new(Connection::new(
+            socket_id,
+            client.address,
+            outbox,
+            app.core().now_ms(),
+        ));
         let established = ServerMessage::ConnectionEstablished {
             socket_id,
             activity_timeout,
@@ -86,7 +104,8 @@ impl Session {
             connection: Arc::clone(&connection) as Arc<Connection>,
             subscriptions: HashMap::new(),
             user: None,
-            client_events: None,
+            rates: None,
+            has_failed: false,
             invalid_messages: 0,
             first_invalid_ms: 0,
             wants_internal_errors: client.client == "pusher-dotnet-client",
@@ -112,6 +131,10 @@ impl Session {
             .counters
             .messages_received
             .fetch_add(1, Ordering::Relaxed);
+        self.app
+            .counters
+            .received_bytes
+            .fetch_add(text.len() as u64, Ordering::Relaxed);
         // The rare and large steps are boxed, so that an idle connection does
         // not carry room for them.
         let outcome = match ClientMessage::parse(text) {
@@ -120,6 +143,7 @@ impl Session {
                 Ok(())
             }
             Ok(ClientMessage::Pong) => Ok(()),
+            _ if !self.may_send() => Err(ClientError::MessageRate),
             Ok(ClientMessage::ClientEvent(event)) => self.client_event(&event),
             Ok(ClientMessage::Subscribe(wish)) => Box::pin(self.subscribe(wish)).await,
             Ok(ClientMessage::Unsubscribe { channel }) => {
@@ -132,10 +156,43 @@ impl Session {
             return Ok(());
         };
         self.push(&ServerMessage::Error(&error));
+        self.note(&error);
         if error == ClientError::InvalidJson {
             self.count_invalid_message()?;
         }
         Ok(())
+    }
+
+    /// Where the client comes from.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.connection.address
+    }
+
+    /// Whether the last message brought a wrong key or signature; asked once.
+    pub fn take_failure(&mut self) -> bool {
+        std::mem::take(&mut self.has_failed)
+    }
+
+    /// Notes what a refusal means to those who count.
+    fn note(&mut self, error: &ClientError) {
+        self.has_failed |= error.is_failed_authorization();
+        if error.is_rate() {
+            let refusals = &self.app.counters.rate_refusals;
+            refusals.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the app lets this connection send one more message now.
+    fn may_send(&mut self) -> bool {
+        let Some(per_second) = self.app.messages_per_second() else {
+            return true;
+        };
+        let messages = &mut self.rates.get_or_insert_default().messages;
+        messages
+            .get_or_insert_with(|| RateLimiter::direct(Quota::per_second(per_second)))
+            .check()
+            .is_ok()
     }
 
     fn push(&self, message: &ServerMessage<'_>) {
@@ -162,6 +219,7 @@ impl Session {
         let Err(error) = outcome else {
             return Ok(());
         };
+        self.note(&error);
         // The channel that exists already is fine; only the message was wrong.
         let concerns_channel = !matches!(error, ClientError::AlreadySubscribed { .. });
         self.push(&ServerMessage::Error(&error));
@@ -357,10 +415,16 @@ impl Session {
     fn check_rate(&mut self) -> Result<(), ClientError> {
         let per_second = self.app.app().limits.client_events_per_second;
         let per_second = NonZeroU32::new(per_second).ok_or(ClientError::ClientEventRate)?;
-        self.client_events
-            .get_or_insert_with(|| Box::new(RateLimiter::direct(Quota::per_second(per_second))))
+        let client_events = &mut self.rates.get_or_insert_default().client_events;
+        client_events
+            .get_or_insert_with(|| RateLimiter::direct(Quota::per_second(per_second)))
             .check()
-            .map_err(|_| ClientError::ClientEventRate)
+            .map_err(|_| ClientError::ClientEventRate)?;
+        if self.app.takes_client_event() {
+            Ok(())
+        } else {
+            Err(ClientError::ClientEventRate)
+        }
     }
 
     fn publish(

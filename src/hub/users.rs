@@ -189,6 +189,15 @@ impl Users {
         }
     }
 
+    /// The user that a connection is signed in as. Looks at all users.
+    pub(super) fn user_of(&self, socket_id: SocketId) -> Option<UserId> {
+        let state = self.lock();
+        let mut users = state.users.iter();
+        users
+            .find(|(_, user)| user.connections.contains_key(&socket_id))
+            .map(|(user_id, _)| user_id.clone())
+    }
+
     /// The connections that are signed in as `user`.
     pub(super) fn connections(&self, user: &UserId) -> Vec<Arc<Connection>> {
         self.lock()

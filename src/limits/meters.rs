@@ -2,19 +2,25 @@
 //!
 //! Nothing here is on the way of an event. A rate is looked at once for each API
 //! request; the messages of a day are the difference of counters that the hub
-//! keeps anyway. The numbers are those of one node, from its start on.
+//! keeps anyway. Rates are those of one node. The messages of a day are those of
+//! this process, or with a database those of all nodes and of those before them,
+//! as of the last [`Meters::store`].
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fanfare_protocol::AppId;
 use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
 
 use crate::apps::App;
-use crate::hub::{AppHub, Hub};
+use crate::hub::{AppHub, Hub, HubEventKind};
+use crate::store::{Database, StoreError};
 use crate::webhook;
 
 /// The share of a day's messages from which on the operator is warned.
@@ -29,6 +35,24 @@ pub enum Wish {
     Events(usize),
     /// To be told something.
     Read,
+}
+
+/// What a rate leaves to an app after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// Events or requests per second.
+    pub limit: u32,
+    /// How many are allowed at once now.
+    pub remaining: u32,
+}
+
+/// How much of a day's messages an app has used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DayUse {
+    /// Messages so far.
+    pub used: u64,
+    /// Messages that it may have.
+    pub limit: u64,
 }
 
 /// Too much was asked for.
@@ -49,6 +73,8 @@ pub enum Refusal {
 #[derive(Debug, Default)]
 pub struct Meters {
     apps: RwLock<HashMap<AppId, Arc<Meter>>>,
+    /// What the database has of a day, for apps that were not used yet.
+    loaded: Mutex<Loaded>,
     webhooks: Option<webhook::Figures>,
 }
 
@@ -64,16 +90,31 @@ struct Meter {
 #[derive(Debug)]
 struct Rate {
     limit: Option<NonZeroU32>,
-    bucket: Option<DefaultDirectRateLimiter>,
+    bucket: Option<Bucket>,
+}
+
+/// A bucket that tells how much is left in it.
+type Bucket = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
+
+/// What the database has of one day.
+#[derive(Debug, Default)]
+struct Loaded {
+    /// Days since 1970.
+    number: u64,
+    messages: HashMap<AppId, u64>,
 }
 
 /// The messages of one day of UTC.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Day {
     /// Days since 1970.
     number: u64,
     /// What had been counted when the day began.
     total_before: u64,
+    /// What other nodes have counted, and this one before its start.
+    elsewhere: u64,
+    /// What of our own the database has taken.
+    stored: u64,
     is_warned: bool,
 }
 
@@ -92,15 +133,26 @@ impl Meters {
     pub fn new(webhooks: Option<webhook::Figures>) -> Self {
         Self {
             apps: RwLock::default(),
+            loaded: Mutex::default(),
             webhooks,
         }
     }
 
-    /// Takes what a request asks for out of the app's meters.
+    /// Takes what a request asks for out of the app's meters, and tells what is
+    /// left where there is a rate.
     ///
     /// # Errors
     /// There is not so much.
-    pub fn take(&self, hub: &AppHub, wish: Wish) -> Result<(), Refusal> {
+    pub fn take(&self, hub: &AppHub, wish: Wish) -> Result<Option<Allowance>, Refusal> {
+        let outcome = self.try_take(hub, wish);
+        if matches!(outcome, Err(Refusal::Rate { .. })) {
+            let refusals = &hub.counters.rate_refusals;
+            refusals.fetch_add(1, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    fn try_take(&self, hub: &AppHub, wish: Wish) -> Result<Option<Allowance>, Refusal> {
         let app = Arc::clone(&hub.app());
         let meter = self.meter(&app);
         match wish {
@@ -126,14 +178,94 @@ impl Meters {
         }
     }
 
-    fn note_use(&self, meter: &Meter, hub: &AppHub, limit: u64, now: SystemTime) -> Use {
+    /// Writes the messages of the day down, and takes over what other nodes have
+    /// counted; to be called every few seconds, and first before the first
+    /// request.
+    ///
+    /// # Errors
+    /// The database does not answer; what was not written is written the next
+    /// time.
+    pub async fn store(
+        &self,
+        hub: &Hub,
+        database: &Database,
+        now: SystemTime,
+    ) -> Result<(), StoreError> {
+        let today = day_number(now);
+        let mut written = Vec::new();
+        let mut own = HashMap::new();
+        for app_hub in hub.apps() {
+            let app = Arc::clone(&app_hub.app());
+            let Some(limit) = app.limits.messages_per_day else {
+                continue;
+            };
+            let meter = self.meter(&app);
+            self.note_use(&meter, &app_hub, limit, now);
+            let total = self.total(&app_hub);
+            let day = lock(&meter.day).clone();
+            if day.number != today {
+                continue;
+            }
+            let counted = total.saturating_sub(day.total_before);
+            if counted > day.stored {
+                written.push((app.id.to_string(), counted - day.stored));
+            }
+            own.insert(app.id.clone(), counted);
+        }
+        let all = database.add_messages(today, &written).await?;
+        let all: HashMap<AppId, u64> = all
+            .into_iter()
+            .map(|(id, messages)| (AppId::new(&id), messages))
+            .collect();
+        for (id, counted) in own {
+            let Some(meter) = self.find(&id) else {
+                continue;
+            };
+            let mut day = lock(&meter.day);
+            if day.number == today {
+                day.stored = counted;
+                let everywhere = all.get(&id).copied().unwrap_or(0);
+                day.elsewhere = everywhere.saturating_sub(counted);
+            }
+        }
+        let is_new_day = lock(&self.loaded).number != today;
+        *lock(&self.loaded) = Loaded {
+            number: today,
+            messages: all,
+        };
+        if is_new_day {
+            database.prune_days(today).await?;
+        }
+        Ok(())
+    }
+
+    /// How many messages of its day an app has used, where it has a limit.
+    #[must_use]
+    pub fn used(&self, hub: &AppHub, now: SystemTime) -> Option<DayUse> {
+        let app = Arc::clone(&hub.app());
+        let limit = app.limits.messages_per_day?;
+        let meter = self.meter(&app);
+        self.note_use(&meter, hub, limit, now);
+        let used = lock(&meter.day).used(self.total(hub));
+        Some(DayUse { used, limit })
+    }
+
+    /// What the counters of an app say since the start.
+    fn total(&self, hub: &AppHub) -> u64 {
         let webhooks = self.webhooks.as_ref();
         let webhooks = webhooks.map_or(0, |figures| figures.calls(hub.id()));
-        let total = hub.counters.messages() + webhooks;
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut day = meter.day.lock().unwrap_or_else(PoisonError::into_inner);
-        let used = day.note(now.as_secs() / SECONDS_PER_DAY, total, limit);
+        hub.counters.messages() + webhooks
+    }
+
+    fn find(&self, id: &AppId) -> Option<Arc<Meter>> {
+        let apps = self.apps.read().unwrap_or_else(PoisonError::into_inner);
+        apps.get(id).cloned()
+    }
+
+    fn note_use(&self, meter: &Meter, hub: &AppHub, limit: u64, now: SystemTime) -> Use {
+        let used = lock(&meter.day).note(day_number(now), self.total(hub), limit);
         if used == Use::Warning {
+            hub.report(HubEventKind::QuotaWarning { limit });
             tracing::warn!(
                 app.id = %hub.id(),
                 limit,
@@ -150,19 +282,14 @@ impl Meters {
             app.limits.reads_per_second,
         );
         let fits = |meter: &Meter| meter.events.is(events) && meter.reads.is(reads);
-        let known = self
-            .apps
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&app.id)
-            .cloned();
-        if let Some(known) = known.filter(|meter| fits(meter)) {
+        if let Some(known) = self.find(&app.id).filter(|meter| fits(meter)) {
             return known;
         }
         let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
-        let day = apps.get(&app.id).map_or_else(Day::default, |meter| {
-            std::mem::take(&mut meter.day.lock().unwrap_or_else(PoisonError::into_inner))
-        });
+        let day = match apps.get(&app.id) {
+            Some(meter) => std::mem::take(&mut *lock(&meter.day)),
+            None => self.day_of(&app.id),
+        };
         let meter = Arc::new(Meter {
             events: Rate::new(events),
             reads: Rate::new(reads),
@@ -173,12 +300,27 @@ impl Meters {
     }
 }
 
+impl Meters {
+    /// The day as the database knows it, for an app that is used for the first
+    /// time.
+    fn day_of(&self, id: &AppId) -> Day {
+        let loaded = lock(&self.loaded);
+        let elsewhere = loaded.messages.get(id).copied().unwrap_or(0);
+        Day {
+            number: loaded.number,
+            elsewhere,
+            ..Day::default()
+        }
+    }
+}
+
 impl Rate {
     fn new(limit: Option<u32>) -> Self {
         let limit = limit.and_then(NonZeroU32::new);
         Self {
             limit,
-            bucket: limit.map(|limit| RateLimiter::direct(Quota::per_second(limit))),
+            bucket: limit
+                .map(|limit| RateLimiter::direct(Quota::per_second(limit)).with_middleware()),
         }
     }
 
@@ -186,18 +328,23 @@ impl Rate {
         self.limit.map(NonZeroU32::get) == limit
     }
 
-    fn take(&self, count: usize) -> Result<(), Refusal> {
+    fn take(&self, count: usize) -> Result<Option<Allowance>, Refusal> {
         let (Some(limit), Some(bucket)) = (self.limit, &self.bucket) else {
-            return Ok(());
+            return Ok(None);
         };
         // A batch that is larger than the bucket takes the whole bucket; it could
         // never be sent otherwise.
         let count = u32::try_from(count).unwrap_or(u32::MAX).min(limit.get());
         let Some(count) = NonZeroU32::new(count) else {
-            return Ok(());
+            return Ok(None);
         };
         match bucket.check_n(count) {
-            Ok(Ok(())) | Err(_) => Ok(()),
+            Ok(Ok(left)) => Ok(Some(Allowance {
+                limit: limit.get(),
+                remaining: left.remaining_burst_capacity(),
+            })),
+            // More than the bucket holds, which was ruled out above.
+            Err(_) => Ok(None),
             Ok(Err(not_until)) => Err(Refusal::Rate {
                 limit: limit.get(),
                 retry_after: not_until.wait_time_from(DefaultClock::default().now()),
@@ -215,10 +362,10 @@ impl Day {
                 number,
                 // On the first look the counters began with this process.
                 total_before: if self.number == 0 { 0 } else { total },
-                is_warned: false,
+                ..Self::default()
             };
         }
-        let used = total.saturating_sub(self.total_before);
+        let used = self.used(total);
         let is_high = used.saturating_mul(100) >= limit.saturating_mul(WARNING_PERCENT);
         if is_high && !self.is_warned {
             self.is_warned = true;
@@ -230,6 +377,20 @@ impl Day {
         }
         if used >= limit { Use::Over } else { Use::Fine }
     }
+
+    fn used(&self, total: u64) -> u64 {
+        let own = total.saturating_sub(self.total_before);
+        own.saturating_add(self.elsewhere)
+    }
+}
+
+fn day_number(now: SystemTime) -> u64 {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.as_secs() / SECONDS_PER_DAY
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -259,16 +420,34 @@ mod tests {
     }
 
     #[test]
+    fn what_other_nodes_used_counts_until_midnight() {
+        let mut day = Day {
+            number: 20_000,
+            elsewhere: 90,
+            ..Day::default()
+        };
+
+        assert_eq!(day.note(20_000, 5, 100), Use::Warning);
+        assert_eq!(day.note(20_000, 10, 100), Use::Over);
+        assert_eq!(day.note(20_001, 10, 100), Use::Fine);
+        assert_eq!(day.used(12), 2);
+    }
+
+    #[test]
     fn a_bucket_holds_what_a_second_allows() {
         let rate = Rate::new(Some(10));
 
-        assert_eq!(rate.take(10), Ok(()));
+        let (limit, remaining) = (10, 3);
+        assert_eq!(rate.take(7), Ok(Some(Allowance { limit, remaining })));
+        assert!(rate.take(3).is_ok());
         assert!(matches!(
             rate.take(10),
             Err(Refusal::Rate { limit: 10, .. })
         ));
         // More than there ever is takes all there is.
-        assert_eq!(Rate::new(Some(5)).take(10), Ok(()));
-        assert_eq!(Rate::new(None).take(usize::MAX), Ok(()));
+        let (limit, remaining) = (5, 0);
+        let all = Allowance { limit, remaining };
+        assert_eq!(Rate::new(Some(5)).take(10), Ok(Some(all)));
+        assert_eq!(Rate::new(None).take(usize::MAX), Ok(None));
     }
 }

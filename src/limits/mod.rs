@@ -6,7 +6,7 @@ mod meters;
 use std::sync::Arc;
 
 pub use self::addresses::{Addresses, Rates};
-pub use self::meters::{Meters, Refusal, Wish};
+pub use self::meters::{Allowance, DayUse, Meters, Refusal, Wish};
 
 /// The limits of one node. Clones share them.
 #[derive(Clone, Debug)]

@@ -230,6 +230,31 @@ impl Database {
         rows.iter().map(decode).collect()
     }
 
+    /// The webhook requests of an app, the newest first: those after `after`, and
+    /// of a state if one is given.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn webhook_page(
+        &self,
+        app_id: &str,
+        state: Option<&str>,
+        after: Option<(i64, &str)>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let (created_ms, id) = after.unwrap_or((i64::MAX, ""));
+        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM fanfare_webhooks WHERE app_id = $1 AND ($2 = '' OR state = $2) AND (created_ms < $3 OR (created_ms = $3 AND id > $4)) ORDER BY created_ms DESC, id LIMIT {limit}"
+        )))
+        .bind(app_id.to_owned())
+        .bind(state.unwrap_or_default().to_owned())
+        .bind(created_ms)
+        .bind(id.to_owned())
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(decode).collect()
+    }
+
     /// One webhook request.
     ///
     /// # Errors

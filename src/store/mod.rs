@@ -11,6 +11,8 @@ mod apps;
 mod journal;
 mod replica;
 mod soketi;
+mod sums;
+mod usage;
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,6 +24,8 @@ use sqlx::{AnyPool, Row, SqlSafeStr};
 pub use self::apps::{Changes, StoredApp};
 pub use self::journal::{Entry, Journal, KEEP_INTERVAL, Progress};
 pub use self::replica::{Change, Replica};
+pub use self::sums::{Point, Span, Sums};
+pub use self::usage::UsageRow;
 use crate::apps::{Vault, VaultError};
 use crate::config::{ConfigError, StoreConfig};
 
@@ -32,9 +36,10 @@ const MAX_CONNECTIONS: u32 = 8;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The tables, in the order in which they were added.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "apps", include_str!("migrations/0001_apps.sql")),
     (2, "webhooks", include_str!("migrations/0002_webhooks.sql")),
+    (3, "usage", include_str!("migrations/0003_usage.sql")),
 ];
 
 /// A connection to the database. Clones share it.

@@ -99,6 +99,12 @@ impl Replica {
         self.is_reachable.load(Ordering::Relaxed)
     }
 
+    /// Takes over what has changed in the database by now. Returns whether it
+    /// answered.
+    pub async fn refresh(&self) -> bool {
+        self.look_again().await
+    }
+
     /// Follows the database until `stop`, and tells each change.
     pub async fn follow(&self, stop: CancellationToken, tell: impl Fn(Change)) {
         let mut rounds = tokio::time::interval(INTERVAL);

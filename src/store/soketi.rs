@@ -58,7 +58,7 @@ struct SoketiFilter {
 
 impl Database {
     /// All apps of the table. One that cannot be used is logged and left out.
-    pub(super) async fn soketi_apps(&self) -> Result<Vec<App>, StoreError> {
+    pub async fn soketi_apps(&self) -> Result<Vec<App>, StoreError> {
         let table = self.soketi_table.as_deref().unwrap_or_default();
         let there_are = self.columns_of(table).await?;
         let columns: Vec<&str> = COLUMNS

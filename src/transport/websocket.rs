@@ -187,6 +187,7 @@ impl WebSockets {
                 let socket_id = SocketId::from_random(rand::random());
                 let client = ClientInfo {
                     client: &wish.client,
+                    address: wish.address,
                 };
                 let activity_timeout = self.settings.activity_timeout;
                 let (session, connection) =
@@ -256,6 +257,21 @@ impl WebSockets {
             return Err(Close::OriginNotAllowed);
         }
         self.hub.app(&app).admit()
+    }
+
+    /// Counts a wrong key or signature of the message before, and closes who has
+    /// brought too many: it could go on guessing otherwise.
+    pub(super) fn judge(&self, session: &mut Session) -> Result<(), Close> {
+        if !session.take_failure() {
+            return Ok(());
+        }
+        let address = session.address();
+        self.settings.addresses.note_failure(address);
+        if self.settings.addresses.may_authorize(address) {
+            Ok(())
+        } else {
+            Err(Close::OverCapacity)
+        }
     }
 
     /// Reads until the connection ends.
@@ -439,10 +455,13 @@ impl Reader<'_> {
             let bytes = &buffer[taken..];
             let payload = &bytes[frame.payload.clone()];
             match self.message.accept(&frame, bytes, max)? {
-                Incoming::Text => match self.message.take() {
-                    Some(joined) => handle(session, &joined).await?,
-                    None => handle(session, payload).await?,
-                },
+                Incoming::Text => {
+                    match self.message.take() {
+                        Some(joined) => handle(session, &joined).await?,
+                        None => handle(session, payload).await?,
+                    }
+                    self.sockets.judge(session)?;
+                }
                 Incoming::Ping => {
                     let pong = Bytes::from(frame::pong(payload));
                     self.connection.outbox().push_bytes(pong);

@@ -23,8 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::endpoint::Endpoints;
 use super::figures::Figures;
 use crate::apps::App;
-use crate::hub::engine::Departure;
-use crate::hub::{AppHub, Holds, Hub, HubEvent, HubEventKind, Scope};
+use crate::hub::{AppHub, Departure, Holds, Hub, HubEvent, HubEventKind, Scope};
 
 /// Events that are taken before the others get a turn.
 const BURST: usize = 256;
@@ -201,6 +200,7 @@ impl Collector {
             | HubEventKind::ConnectionClosed { .. }
             | HubEventKind::Subscribed { .. }
             | HubEventKind::Unsubscribed { .. }
+            | HubEventKind::QuotaWarning { .. }
             | HubEventKind::UserOnline { .. }
             | HubEventKind::UserOffline { .. } => {}
         }
@@ -501,7 +501,10 @@ mod tests {
         let (mut collector, endpoints) = collector(&hub, &app);
         let mut events = hub.events();
         let place = hub.app(&app).admit().unwrap();
-        let client = ClientInfo { client: "js" };
+        let client = ClientInfo {
+            client: "js",
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+        };
         let socket_id = "1.1".parse().unwrap();
         let (mut session, _connection) =
             Session::open(place, socket_id, Recorder::default(), 120, client);

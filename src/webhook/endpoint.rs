@@ -14,13 +14,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use fanfare_protocol::webhook::{MAX_BODY_BYTES, MAX_EVENTS};
-use fanfare_protocol::{AppId, WebhookEvent};
+use fanfare_protocol::{AppId, ChannelName, WebhookEvent, WebhookEventKind};
 use futures_util::future::{BoxFuture, FutureExt, OptionFuture};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::TestOutcome;
 use super::book::{self, Book};
 use super::delivery::{Delivery, Schedule};
 use super::figures::{Fate, Figures};
@@ -41,6 +42,9 @@ const MAX_TOTAL_BYTES: usize = 256 << 20;
 /// Requests of one webhook that wait for another attempt. With more than these
 /// the next ones are not even tried; the URL is as good as dead.
 const MAX_RETRYING: usize = 8;
+
+/// The channel of events that try a webhook out.
+const TEST_CHANNEL: &str = "fanfare-test";
 
 /// What one event or request costs beside its text.
 const OVERHEAD: usize = 128;
@@ -219,6 +223,33 @@ impl Endpoints {
             }
             round = round.wrapping_add(1);
         }
+    }
+
+    /// Sends an event that nobody has caused, once and past all queues.
+    pub(super) async fn test(&self, app: &App, webhook: &Webhook) -> TestOutcome {
+        let channel = ChannelName::parse(TEST_CHANNEL, &app.limits);
+        let outcome = |body, attempt: Attempt| TestOutcome {
+            body,
+            status: attempt.status.map(|status| status.as_u16()),
+            latency: attempt.latency,
+            error: match attempt.outcome {
+                Outcome::Delivered => None,
+                Outcome::Failed(reason) | Outcome::Refused(reason) => Some(reason),
+            },
+        };
+        let (Ok(channel), Some(pair)) = (channel, app.keys.first()) else {
+            let reason = "the app has no key, or allows no channel name of this length";
+            return outcome(String::new(), Attempt::refused(reason.to_owned()));
+        };
+        let event = WebhookEvent {
+            channel: &channel,
+            kind: WebhookEventKind::ChannelOccupied,
+        };
+        let body = Delivery::new(event.encode(), Instant::now()).body();
+        let sent = String::from_utf8_lossy(&body).into_owned();
+        let sender = &self.shared.sender;
+        let attempt = sender.send(webhook, pair, body, Lane::Failing).await;
+        outcome(sent, attempt)
     }
 
     /// The events that wait for the webhooks of all apps.

@@ -45,6 +45,29 @@ impl Fate {
     }
 }
 
+/// What became of the webhooks of one app, since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Outcomes {
+    /// Taken.
+    pub delivered: u64,
+    /// Not taken, and tried again.
+    pub retried: u64,
+    /// Not taken in all their time.
+    pub given_up: u64,
+    /// Not to be sent, or not wanted any more.
+    pub refused: u64,
+    /// Had to make room.
+    pub dropped: u64,
+}
+
+impl Outcomes {
+    /// How often something was sent.
+    #[must_use]
+    pub fn attempts(&self) -> u64 {
+        self.delivered + self.retried + self.given_up
+    }
+}
+
 impl Figures {
     /// Starts at nothing.
     ///
@@ -61,7 +84,7 @@ impl Figures {
             )?,
             latency: Histogram::with_opts(
                 HistogramOpts::new(
-                    "fanfare_webhook_seconds",
+                    "fanfare_webhook_duration_seconds",
                     "Time of one attempt to deliver a webhook.",
                 )
                 .buckets(LATENCY_BUCKETS.to_vec()),
@@ -89,10 +112,20 @@ impl Figures {
     /// How often a webhook of an app was sent.
     #[must_use]
     pub fn calls(&self, app: &AppId) -> u64 {
-        ["delivered", "retried", "given_up"]
-            .map(|outcome| self.fates.with_label_values(&[app.as_str(), outcome]).get())
-            .iter()
-            .sum()
+        self.outcomes(app).attempts()
+    }
+
+    /// What became of the webhooks of an app.
+    #[must_use]
+    pub fn outcomes(&self, app: &AppId) -> Outcomes {
+        let get = |outcome| self.fates.with_label_values(&[app.as_str(), outcome]).get();
+        Outcomes {
+            delivered: get("delivered"),
+            retried: get("retried"),
+            given_up: get("given_up"),
+            refused: get("refused"),
+            dropped: get("dropped"),
+        }
     }
 
     pub(super) fn latency(&self, latency: Duration) {

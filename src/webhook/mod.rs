@@ -29,10 +29,10 @@ use self::book::Book;
 use self::collector::Collector;
 use self::delivery::Schedule;
 use self::endpoint::{Endpoints, Shared};
-pub use self::figures::Figures;
+pub use self::figures::{Figures, Outcomes};
 use self::sender::Sender;
 use self::target::Connector;
-use crate::apps::AppStore;
+use crate::apps::{App, AppStore, Webhook};
 use crate::hub::{Holds, Hub, HubEvent};
 use crate::store::Journal;
 
@@ -71,6 +71,33 @@ pub struct Running {
     /// The collector, and who keeps the promises of the journal.
     tasks: TaskTracker,
     endpoints: Arc<Endpoints>,
+}
+
+/// Tries webhooks out. Clones share the sender of the queues.
+#[derive(Clone, Debug)]
+pub struct Tester {
+    endpoints: Arc<Endpoints>,
+}
+
+/// What came of a request that was sent to try a webhook out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestOutcome {
+    /// The body that was sent.
+    pub body: String,
+    /// What the other side answered, if it did.
+    pub status: Option<u16>,
+    /// How long that took.
+    pub latency: Duration,
+    /// Why it failed, if it did.
+    pub error: Option<String>,
+}
+
+impl Tester {
+    /// Sends one event that no client has caused, signed like any other. It is
+    /// neither tried again nor logged nor counted.
+    pub async fn test(&self, app: &App, webhook: &Webhook) -> TestOutcome {
+        self.endpoints.test(app, webhook).await
+    }
 }
 
 impl Webhooks {
@@ -120,6 +147,14 @@ impl Webhooks {
     #[must_use]
     pub fn figures(&self) -> Figures {
         self.figures.clone()
+    }
+
+    /// Sends single requests past the queues.
+    #[must_use]
+    pub fn tester(&self) -> Tester {
+        Tester {
+            endpoints: Arc::clone(&self.endpoints),
+        }
     }
 
     /// Begins to send.

@@ -121,3 +121,124 @@ async fn who_guesses_is_not_looked_at_for_a_minute() {
     // Who is in stays in.
     client.receives_nothing_before_pong().await;
 }
+
+#[tokio::test]
+async fn a_back_end_sees_what_its_rate_leaves_to_it() {
+    let server = TestServer::with_app(|app| {
+        app.limits.backend_events_per_second = Some(100_000);
+        app.limits.reads_per_second = Some(1_000);
+    })
+    .await;
+
+    let published = server.post_event(&event()).await;
+    let read = server.api("GET", "/apps/app-id/channels", &[], "").await;
+
+    assert_eq!((published.status, read.status), (200, 200));
+    assert_eq!(published.headers["x-ratelimit-limit"], "100000");
+    assert_eq!(published.headers["x-ratelimit-remaining"], "99999");
+    assert_eq!(read.headers["x-ratelimit-limit"], "1000");
+    assert_eq!(read.headers["x-ratelimit-remaining"], "999");
+    // Where there is no rate, nothing is told of one.
+    let unlimited = TestServer::start().await.post_event(&event()).await;
+    assert!(!unlimited.headers.contains_key("x-ratelimit-limit"));
+}
+
+/// The connections of one app share its rate; each has one of its own beside it.
+#[tokio::test]
+async fn client_events_of_an_app_have_a_rate() {
+    let server = TestServer::with_app(|app| {
+        app.limits.client_events_per_second = 1_000;
+        app.limits.app_client_events_per_second = Some(2);
+    })
+    .await;
+    let mut senders = Vec::new();
+    for _ in 0..2 {
+        let mut client = server.connect().await;
+        client.subscribe_private("private-x").await;
+        senders.push(client);
+    }
+
+    // Two are in the bucket, and two more come in each second that this takes.
+    let mut refused = None;
+    for number in 0..100 {
+        let sender = &mut senders[number % 2];
+        sender
+            .send(&json!({"event": "client-x", "channel": "private-x", "data": "1"}))
+            .await;
+        sender
+            .send(&json!({"event": "pusher:ping", "data": {}}))
+            .await;
+        loop {
+            let message = sender.next().await;
+            match message["event"].as_str().unwrap() {
+                "pusher:pong" => break,
+                "pusher:error" => refused = Some(message["data"].clone()),
+                _ => {}
+            }
+        }
+    }
+
+    let refused = refused.expect("a refusal");
+    assert_eq!(refused["code"], 4301);
+    assert_eq!(
+        refused["message"],
+        "Client event rejected due to rate limit"
+    );
+}
+
+#[tokio::test]
+async fn a_connection_may_send_only_so_many_messages() {
+    let server = TestServer::with_app(|app| app.limits.messages_per_second = Some(2)).await;
+    let mut client = server.connect().await;
+
+    let mut refusals = 0;
+    for number in 0..100 {
+        let channel = format!("channel-{number}");
+        client
+            .send(&json!({"event": "pusher:subscribe", "data": {"channel": channel}}))
+            .await;
+        let message = client.next().await;
+        if message["event"] == "pusher:error" {
+            assert_eq!(
+                message["data"],
+                json!({"code": 4301, "message": "Message rejected due to rate limit"})
+            );
+            refusals += 1;
+        }
+    }
+
+    assert!(refusals > 0);
+    // Signs of life are never refused, and other connections are not concerned.
+    for _ in 0..20 {
+        client.receives_nothing_before_pong().await;
+    }
+    server.subscriber("news").await;
+    let figures = server.ops("/metrics").await.body;
+    let line = format!("fanfare_rate_refusals_total{{app_id=\"app-id\"}} {refusals}");
+    assert!(figures.contains(&line), "{line}: {figures}");
+}
+
+#[tokio::test]
+async fn who_guesses_signatures_over_a_websocket_is_closed_and_not_let_in() {
+    let server = TestServer::with(|config| config.connection.failures_per_minute = Some(2)).await;
+    let mut guesser = server.connect().await;
+    let mut other = server.connect().await;
+
+    for number in 0..3 {
+        guesser
+            .send(&json!({"event": "pusher:subscribe", "data": {
+                "channel": format!("private-{number}"), "auth": "app-key:00"}}))
+            .await;
+    }
+
+    let close = loop {
+        let frame = guesser.next_frame().await.unwrap();
+        if frame.opcode == crate::support::CLOSE {
+            break frame;
+        }
+    };
+    assert_eq!(close.payload[..2], 4100u16.to_be_bytes());
+    let mut refused = server.open(&crate::support::target()).await;
+    assert_eq!(refused.closed().await.0, 4100);
+    other.receives_nothing_before_pong().await;
+}

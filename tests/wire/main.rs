@@ -4,6 +4,7 @@
 
 mod support;
 
+mod admin;
 mod api;
 mod api_authentication;
 mod auth;
@@ -22,6 +23,7 @@ mod http_fallback;
 mod limits;
 mod liveness;
 mod model;
+mod monitoring;
 mod moving_in;
 mod ops;
 mod postgres;

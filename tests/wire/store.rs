@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use fanfare::config::{AppConfig, Config, KeyConfig, StoreConfig};
-use fanfare::store::{Database, Entry, Journal, Progress, StoreError};
+use fanfare::engine::MemoryEngine;
+use fanfare::hub::{Hub, Timeouts};
+use fanfare::store::{Database, Entry, Journal, Progress, Span, StoreError, Sums, UsageRow};
+use fanfare::usage::{Retention, Usage};
 use fanfare_protocol::{AppKey, AppSecret, request};
 use serde_json::{Value, json};
 use sqlx::AnyPool;
 use tempfile::TempDir;
+use tokio_util::task::TaskTracker;
 
 use crate::postgres::Postgres;
 use crate::support::{Answer, TestServer, app, now, soon};
@@ -473,4 +477,231 @@ async fn an_app_of_the_configuration_hides_one_of_the_database() {
     database.delete("2").await.unwrap();
     assert_eq!(marker.closed().await.0, 4001);
     client.receives_nothing_before_pong().await;
+}
+
+#[tokio::test]
+async fn the_messages_of_a_day_survive_a_restart_in_sqlite() {
+    Box::pin(the_messages_of_a_day_survive_a_restart(
+        &TestDatabase::sqlite(),
+    ))
+    .await;
+}
+
+#[tokio::test]
+async fn the_messages_of_a_day_survive_a_restart_in_postgres() {
+    Box::pin(the_messages_of_a_day_survive_a_restart(
+        &TestDatabase::postgres().await,
+    ))
+    .await;
+}
+
+async fn the_messages_of_a_day_survive_a_restart(on: &TestDatabase) {
+    let mut limited = app("1", "key-1", "s");
+    limited.limits.messages_per_day = Some(5);
+    on.open().await.create(&limited).await.unwrap();
+    let publish = async |server: &TestServer| {
+        let path = "/apps/1/events";
+        let body = json!({"name": "tick", "channel": "news", "data": "1"}).to_string();
+        let (key, secret) = (AppKey::new("key-1"), AppSecret::new("s"));
+        let query = request::sign_request("POST", path, &[], body.as_bytes(), &key, &secret, now());
+        let target = format!("{path}?{query}");
+        server.http("POST", &target, &body).await.status
+    };
+    let mut first = on.server().await;
+    for _ in 0..4 {
+        assert_eq!(publish(&first).await, 200);
+    }
+    first.stop();
+    first.ended().await;
+
+    let second = on.server().await;
+
+    assert_eq!(publish(&second).await, 200);
+    assert_eq!(publish(&second).await, 403);
+    let figures = second.ops("/metrics").await.body;
+    for line in [
+        "fanfare_quota_used_messages{app_id=\"1\"} 5",
+        "fanfare_quota_limit_messages{app_id=\"1\"} 5",
+    ] {
+        assert!(figures.lines().any(|found| found == line), "{figures}");
+    }
+}
+
+#[tokio::test]
+async fn counts_of_nodes_add_up_in_sqlite() {
+    counts_of_nodes_add_up(&TestDatabase::sqlite()).await;
+}
+
+#[tokio::test]
+async fn counts_of_nodes_add_up_in_postgres() {
+    counts_of_nodes_add_up(&TestDatabase::postgres().await).await;
+}
+
+async fn counts_of_nodes_add_up(on: &TestDatabase) {
+    let database = on.open().await;
+    let row = |span: Span, start, app: &str, peak, sent| UsageRow {
+        span,
+        start,
+        app: app.to_owned(),
+        sums: Sums {
+            connections_peak: peak,
+            connections: peak,
+            messages_sent: sent,
+            ..Sums::default()
+        },
+    };
+    let minute = Span::Minute;
+
+    database
+        .add_usage(
+            "one",
+            &[row(minute, 60, "1", 9, 5), row(minute, 120, "1", 1, 1)],
+        )
+        .await
+        .unwrap();
+    database
+        .add_usage(
+            "one",
+            &[row(minute, 60, "1", 4, 2), row(Span::Hour, 0, "1", 9, 8)],
+        )
+        .await
+        .unwrap();
+    database
+        .add_usage(
+            "two",
+            &[row(minute, 60, "1", 3, 100), row(minute, 60, "2", 7, 7)],
+        )
+        .await
+        .unwrap();
+
+    let points = database.usage(minute, "1", 0, 180).await.unwrap();
+    let found: Vec<_> = points
+        .iter()
+        .map(|point| {
+            let sums = &point.sums;
+            (
+                point.start,
+                sums.connections_peak,
+                sums.connections,
+                sums.messages_sent,
+            )
+        })
+        .collect();
+    assert_eq!(found, [(60, 12, 7, 107), (120, 1, 1, 1)]);
+    assert_eq!(database.usage(minute, "1", 0, 60).await.unwrap(), []);
+    database.prune_usage(minute, 120).await.unwrap();
+    assert_eq!(database.usage(minute, "1", 0, 180).await.unwrap().len(), 1);
+    assert_eq!(
+        database.usage(Span::Hour, "1", 0, 1).await.unwrap().len(),
+        1
+    );
+}
+
+/// With the clock as a parameter: what happens in one minute and the next.
+#[tokio::test]
+async fn a_node_writes_down_what_its_apps_did() {
+    let on = TestDatabase::sqlite();
+    let database = on.open().await;
+    let retention = Retention {
+        minutes: Duration::from_secs(3_600),
+        hours: Duration::from_secs(86_400),
+    };
+    for store in [Some(database), None] {
+        let patience = Duration::from_secs(60);
+        let hub = std::sync::Arc::new(Hub::new(
+            std::sync::Arc::new(MemoryEngine::new()),
+            Timeouts {
+                ping_after: patience,
+                pong_wait: patience,
+                authorization: patience,
+                stalled_write: patience,
+            },
+            10,
+            TaskTracker::new(),
+        ));
+        let app = std::sync::Arc::new(fanfare::apps::App::new("1", "key", "secret"));
+        let usage = Usage::new(
+            std::sync::Arc::clone(&hub),
+            None,
+            store,
+            retention,
+            "node".to_owned(),
+        );
+        let counters = &hub.app(&app).counters;
+        let at = |seconds| std::time::UNIX_EPOCH + Duration::from_secs(seconds);
+        let add = |count| {
+            counters
+                .messages_sent
+                .fetch_add(count, std::sync::atomic::Ordering::Relaxed)
+        };
+
+        add(5);
+        usage.round(at(7_210)).await;
+        add(2);
+        usage.round(at(7_220)).await;
+        add(1);
+        usage.round(at(7_260)).await;
+
+        for (who, span, expected) in [
+            (Some("1"), Span::Minute, vec![(7_200, 7), (7_260, 1)]),
+            (None, Span::Minute, vec![(7_200, 7), (7_260, 1)]),
+            (Some("1"), Span::Hour, vec![(7_200, 8)]),
+            (Some("2"), Span::Hour, vec![]),
+        ] {
+            let points = usage.read(who, span, 0, 10_000).await.unwrap();
+            let found: Vec<_> = points
+                .iter()
+                .map(|point| (point.start, point.sums.messages_sent))
+                .collect();
+            assert_eq!(found, expected, "{who:?} {span:?}");
+        }
+        // Minutes are kept for an hour here, hours for a day.
+        usage.round(at(7_260 + 3_660)).await;
+        let left = usage.read(Some("1"), Span::Minute, 0, 10_000).await;
+        assert_eq!(left.unwrap(), []);
+        let left = usage.read(Some("1"), Span::Hour, 0, 10_000).await;
+        assert_eq!(left.unwrap().len(), 1);
+    }
+}
+
+/// What happened is written down by a server that stops, for the app and in total.
+#[tokio::test]
+async fn a_server_that_stops_writes_its_last_counts_down() {
+    let on = TestDatabase::sqlite();
+    let database = on.open().await;
+    let mut server = on.server().await;
+    let mut first = server.subscriber("news").await;
+    let second = server.connect().await;
+    server.trigger("news", "tick", "1").await;
+    first.next().await;
+    drop(second);
+    let body = json!({"name": "tick", "channel": "a b", "data": "1"});
+    assert_eq!(server.post_event(&body).await.status, 400);
+
+    server.stop();
+    server.ended().await;
+
+    for who in [crate::support::ID, "*"] {
+        let points = database
+            .usage(Span::Hour, who, 0, u64::from(u32::MAX))
+            .await;
+        // Two, if an hour has ended meanwhile.
+        let mut sums = Sums::default();
+        for point in points.unwrap() {
+            sums.add(&point.sums);
+        }
+        assert_eq!((sums.connections_peak, sums.connections), (2, 0), "{who}");
+        assert_eq!((sums.api_requests, sums.api_events), (2, 1), "{who}");
+        // The greeting and the event; the subscription.
+        assert_eq!(
+            (sums.messages_sent, sums.messages_received),
+            (2, 1),
+            "{who}"
+        );
+        assert_eq!(sums.quota_messages, 2, "{who}");
+        assert!(
+            sums.sent_bytes > 100 && sums.received_bytes > 50,
+            "{sums:?}"
+        );
+    }
 }

@@ -32,7 +32,7 @@ enum Reply {
 
 pub(crate) struct Request {
     head: String,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Request {
@@ -44,7 +44,7 @@ impl Request {
         self.json()["events"].as_array().unwrap().clone()
     }
 
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let start = format!("{name}: ");
         self.head
             .split("\r\n")
@@ -93,7 +93,7 @@ impl Receiver {
     }
 
     /// The next `count` events, in however many requests they come.
-    async fn events(&mut self, count: usize) -> Vec<Value> {
+    pub(crate) async fn events(&mut self, count: usize) -> Vec<Value> {
         let mut events = Vec::new();
         while events.len() < count {
             events.extend(self.next().await.events());

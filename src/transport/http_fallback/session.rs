@@ -170,6 +170,7 @@ pub(super) fn open(fallback: &HttpFallback, record: &Record, place: Place, wish:
         fallback.settings.activity_timeout,
         ClientInfo {
             client: &wish.client,
+            address: wish.address,
         },
     );
     // Nobody else sets it: a session is opened once.
@@ -234,7 +235,8 @@ async fn converse(
                     let limit = fallback.settings.max_message_bytes;
                     Err(Close::MessageTooLarge { limit })
                 } else {
-                    session.handle(&text).await
+                    let outcome = session.handle(&text).await;
+                    outcome.and_then(|()| fallback.sockets.judge(session))
                 };
                 if let Err(close) = outcome {
                     record.close(&close);

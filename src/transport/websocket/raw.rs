@@ -161,7 +161,10 @@ pub(super) async fn serve(sockets: Arc<WebSockets>, upgraded: UpgradeFut, wish: 
         }
     };
     let socket_id = SocketId::from_random(rand::random());
-    let client = ClientInfo { client: "raw" };
+    let client = ClientInfo {
+        client: "raw",
+        address: wish.address,
+    };
     let outbox = RawOutbox::new(socket);
     let activity_timeout = sockets.settings.activity_timeout;
     let (session, connection) = Session::open(place, socket_id, outbox, activity_timeout, client);

@@ -1,0 +1,176 @@
+//! Connections of this node: finding one, and closing it.
+
+use std::sync::Arc;
+
+use fanfare_protocol::{Close, SocketId, UserId};
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::error::{AdminError, ErrorBody};
+use super::page::{self, PageQuery};
+use super::{Admin, Call, nothing, reply};
+use crate::http::Answer;
+use crate::hub::{AppHub, ConnectionState};
+
+/// Connections of this node, by socket id.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ConnectionPage {
+    connections: Vec<ConnectionView>,
+    /// Where to go on; absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// A connection.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ConnectionView {
+    #[schema(example = "1234.5678")]
+    socket_id: String,
+    app_id: String,
+    /// Where it comes from; the client's own address behind trusted proxies.
+    address: String,
+    /// How long it has been here.
+    connected_seconds: u64,
+    /// Since when nothing has come from it.
+    silent_seconds: u64,
+    /// The user that it is signed in as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<String>,
+}
+
+/// A connection with its channels.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ConnectionDetail {
+    #[serde(flatten)]
+    connection: ConnectionView,
+    /// What it is subscribed to. A channel on which events never pause may be
+    /// missing.
+    channels: Vec<String>,
+}
+
+/// How a connection is closed.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct CloseQuery {
+    /// Whether the client is to come back at once (4200). Default false: it stays
+    /// away (4009).
+    reconnect: Option<bool>,
+}
+
+impl ConnectionView {
+    fn of(app: &AppHub, connection: &ConnectionState) -> Self {
+        Self {
+            socket_id: connection.socket_id.to_string(),
+            app_id: app.id().to_string(),
+            address: connection.address.to_string(),
+            connected_seconds: connection.age.as_secs(),
+            silent_seconds: connection.silence.as_secs(),
+            user_id: connection.user_id.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+/// List the connections of an app
+///
+/// Those of this node.
+#[utoipa::path(get, path = "/admin/v1/apps/{app}/connections", tag = "connections",
+    params(("app" = String, Path, description = "The id of the app"), PageQuery),
+    responses(
+        (status = 200, description = "A page of connections, by socket id", body = ConnectionPage),
+        (status = 404, description = "There is no such app", body = ErrorBody)))]
+pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Answer, AdminError> {
+    let query: PageQuery = call.query()?;
+    let limit = page::limit(query.limit)?;
+    let after = query.after.as_deref().map(socket_id).transpose()?;
+    let app = admin.app(call.parameter(0)).await?;
+    let hub = admin.parts.hub.app(&app);
+    let connections = hub.connection_page(after, limit + 1);
+    let (connections, next) = page::cut(connections, limit, |connection| {
+        connection.socket_id.to_string()
+    });
+    let connections = connections
+        .iter()
+        .map(|connection| ConnectionView::of(&hub, connection))
+        .collect();
+    Ok(reply(StatusCode::OK, &ConnectionPage { connections, next }))
+}
+
+/// Find a connection by its socket id
+///
+/// On this node, among all apps.
+#[utoipa::path(get, path = "/admin/v1/connections/{socket}", tag = "connections",
+    params(("socket" = String, Path, description = "The socket id")),
+    responses(
+        (status = 200, description = "The connection", body = ConnectionDetail),
+        (status = 404, description = "It is not on this node", body = ErrorBody)))]
+pub(super) async fn show(admin: &Admin, call: &Call<'_>) -> Result<Answer, AdminError> {
+    let id = socket_id(call.parameter(0))?;
+    let (app, connection) = find(admin, id)?;
+    let channels = app.channels_of(id).await;
+    Ok(reply(
+        StatusCode::OK,
+        &ConnectionDetail {
+            connection: ConnectionView::of(&app, &connection),
+            channels: channels.iter().map(ToString::to_string).collect(),
+        },
+    ))
+}
+
+/// Close a connection
+#[utoipa::path(delete, path = "/admin/v1/connections/{socket}", tag = "connections",
+    params(("socket" = String, Path, description = "The socket id"), CloseQuery),
+    responses(
+        (status = 204, description = "It is closed"),
+        (status = 404, description = "It is not on this node", body = ErrorBody)))]
+pub(super) async fn close(admin: &Admin, call: &Call<'_>) -> Result<Answer, AdminError> {
+    let query: CloseQuery = call.query()?;
+    let id = socket_id(call.parameter(0))?;
+    let (app, _) = find(admin, id)?;
+    let close = if query.reconnect.unwrap_or(false) {
+        Close::Reconnect
+    } else {
+        Close::Terminated
+    };
+    app.disconnect(id, &close);
+    Ok(nothing())
+}
+
+/// Close the connections of a user
+///
+/// On all nodes, with 4009.
+#[utoipa::path(delete, path = "/admin/v1/apps/{app}/users/{user}/connections", tag = "connections",
+    params(("app" = String, Path, description = "The id of the app"),
+        ("user" = String, Path, description = "The id of the signed-in user")),
+    responses(
+        (status = 204, description = "They are closed, if there were any"),
+        (status = 404, description = "There is no such app", body = ErrorBody)))]
+pub(super) async fn close_user(admin: &Admin, call: &Call<'_>) -> Result<Answer, AdminError> {
+    let app = admin.app(call.parameter(0)).await?;
+    let user = UserId::new(call.parameter(1));
+    admin.parts.hub.terminate(&app, &user);
+    Ok(nothing())
+}
+
+fn find(admin: &Admin, id: SocketId) -> Result<(Arc<AppHub>, ConnectionState), AdminError> {
+    let mut apps = admin.parts.hub.apps().into_iter();
+    apps.find_map(|app| {
+        let connection = app.connection_state(id)?;
+        Some((app, connection))
+    })
+    .ok_or_else(|| {
+        AdminError::not_found(
+            "unknown_connection",
+            format!("the connection {id} is not on this node"),
+        )
+        .expected("the socket id of a client that is connected now")
+    })
+}
+
+fn socket_id(text: &str) -> Result<SocketId, AdminError> {
+    text.parse().map_err(|_| {
+        AdminError::invalid(format!("{text:?} is no socket id"))
+            .expected("two numbers with a dot between them, such as 1234.5678")
+    })
+}

@@ -1,0 +1,79 @@
+//! The nodes of the deployment, as far as this one knows.
+
+use hyper::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::error::AdminError;
+use super::{Admin, Call, reply};
+use crate::http::Answer;
+
+/// The nodes.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct NodeList {
+    nodes: Vec<NodeView>,
+}
+
+/// A node.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct NodeView {
+    /// Host and port.
+    name: String,
+    /// Whether it is the one that answers.
+    is_this: bool,
+    version: &'static str,
+    uptime_seconds: u64,
+    connections: u64,
+    /// Connections that it takes.
+    max_connections: u64,
+    /// Whether it sends its clients away.
+    is_draining: bool,
+    /// Whether it is connected with other nodes.
+    is_clustered: bool,
+    /// Why other nodes are out of reach; absent while all is well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    degraded: Option<String>,
+    /// Whether the database answers; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database_is_up: Option<bool>,
+    /// Figures of the connection with other nodes.
+    figures: Vec<FigureView>,
+}
+
+/// Something that the node counts.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FigureView {
+    name: &'static str,
+    help: &'static str,
+    value: u64,
+}
+
+/// List the nodes
+///
+/// This one only, so far: ask each node for itself.
+#[utoipa::path(get, path = "/admin/v1/nodes", tag = "nodes",
+    responses((status = 200, description = "The nodes", body = NodeList)))]
+pub(super) async fn list(admin: &Admin, _call: &Call<'_>) -> Result<Answer, AdminError> {
+    let parts = &admin.parts;
+    let node = parts.hub.node();
+    let health = parts.hub.engine().health();
+    let figures = health.figures.iter().map(|figure| FigureView {
+        name: figure.name,
+        help: figure.help,
+        value: figure.value,
+    });
+    let this = NodeView {
+        name: parts.usage.node().to_owned(),
+        is_this: true,
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: parts.hub.uptime().as_secs(),
+        connections: node.connections() as u64,
+        max_connections: node.max_connections() as u64,
+        is_draining: node.is_draining(),
+        is_clustered: parts.hub.engine().is_clustered(),
+        figures: figures.collect(),
+        degraded: health.degraded,
+        database_is_up: parts.replica.as_ref().map(|replica| replica.is_reachable()),
+    };
+    Ok(reply(StatusCode::OK, &NodeList { nodes: vec![this] }))
+}
