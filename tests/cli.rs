@@ -791,7 +791,7 @@ async fn a_server_without_descriptors_says_so_and_recovers() {
 #[tokio::test]
 async fn the_log_holds_no_secret_no_signature_and_nothing_of_what_was_sent() {
     let file = ConfigFile::new(
-        "[log]\nlevel = \"trace\"\n[[apps]]\nid = \"1\"\nkey = \"front-key\"\nsecret = \"back-secret\"\n",
+        "[log]\nlevel = \"trace\"\n[auth]\njwt_secret = \"jwt-secret\"\n[adapters.rooms]\nenabled = true\nwebhook_token = \"hook-token\"\n[[apps]]\nid = \"1\"\nkey = \"front-key\"\nsecret = \"back-secret\"\n",
     );
     let arguments = ["--config", file.path()];
     let mut server = Server::with(&arguments).await;
@@ -832,6 +832,38 @@ async fn the_log_holds_no_secret_no_signature_and_nothing_of_what_was_sent() {
         "wrong-secret",
     ]))
     .await;
+    let claims = json!({"sub": "1", "phone": "precious-claim", "exp": 4_102_444_800u64});
+    let jwt = token(&claims, "jwt-secret");
+    let call =
+        |token: &str| json!({"token": token, "call": {"phone": "precious-data"}}).to_string();
+    for (path, bearer, body, status) in [
+        (
+            "/pusher/auth",
+            &jwt,
+            "socket_id=1.1&channel_name=private-all",
+            200,
+        ),
+        (
+            "/pusher/auth",
+            &jwt,
+            "socket_id=1.1&channel_name=private-directors",
+            403,
+        ),
+        ("/pusher/auth", &token(&claims, "wrong-secret"), "", 401),
+        ("/api/v1/broadcast/call-new", &jwt, &call("hook-token"), 200),
+        (
+            "/api/v1/broadcast/call-new",
+            &jwt,
+            &call("wrong-token"),
+            401,
+        ),
+    ] {
+        let answer = post(server.address, path, bearer, body).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+    }
     server.signal("TERM").await;
 
     let mut told = String::new();
@@ -845,6 +877,11 @@ async fn the_log_holds_no_secret_no_signature_and_nothing_of_what_was_sent() {
         "wrong-secret",
         "precious-data",
         "auth_signature",
+        "jwt-secret",
+        "precious-claim",
+        "hook-token",
+        "wrong-token",
+        jwt.rsplit('.').next().unwrap(),
     ] {
         assert!(!told.contains(precious), "{precious} in the log:\n{told}");
     }
@@ -1400,6 +1437,21 @@ async fn the_commands_find_a_server_behind_a_prefix() {
         .unwrap()
         .unwrap();
     assert!(event.contains("order"), "{event}");
+}
+
+/// The answer to a request with a JWT.
+async fn post(address: SocketAddr, path: &str, bearer: &str, body: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nAuthorization: Bearer {bearer}\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    soon("an answer", stream.read_to_string(&mut answer))
+        .await
+        .unwrap();
+    answer
 }
 
 /// A token whose signature HMAC-SHA256 makes of `secret`.
