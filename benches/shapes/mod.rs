@@ -92,7 +92,10 @@ impl Audience {
                 socket_id,
                 Sink(Arc::clone(&received)),
                 120,
-                ClientInfo { client: "js" },
+                ClientInfo {
+                    client: "js",
+                    session: None,
+                },
             );
             let text =
                 format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{channel}"}}}}"#);

@@ -12,6 +12,7 @@ mod events;
 mod health;
 mod metrics;
 mod ops;
+mod past;
 pub mod statistics;
 mod test_log;
 mod users;
@@ -64,6 +65,7 @@ enum Route<'a> {
     BatchEvents,
     Channels,
     Channel(&'a str),
+    Past(&'a str),
     Users(&'a str),
     Terminate(&'a str),
 }
@@ -164,6 +166,7 @@ impl Api {
             Route::BatchEvents => self.trigger_batch(request, body).await,
             Route::Channels => self.channels(request).await,
             Route::Channel(channel) => self.channel(request, channel).await,
+            Route::Past(channel) => self.past(request, channel),
             Route::Users(channel) => self.users(request, channel).await,
             Route::Terminate(user) => self.terminate(request, user),
         }
@@ -174,7 +177,7 @@ impl Route<'_> {
     fn method(&self) -> Method {
         match self {
             Self::Events | Self::BatchEvents | Self::Terminate(_) => Method::POST,
-            Self::Channels | Self::Channel(_) | Self::Users(_) => Method::GET,
+            Self::Channels | Self::Channel(_) | Self::Past(_) | Self::Users(_) => Method::GET,
         }
     }
 }
@@ -207,6 +210,7 @@ fn route(path: &str) -> Option<(Option<&str>, Route<'_>)> {
         ["batch_events"] => Route::BatchEvents,
         ["channels"] => Route::Channels,
         ["channels", channel] => Route::Channel(channel),
+        ["channels", channel, "events"] => Route::Past(channel),
         ["channels", channel, "users"] => Route::Users(channel),
         ["users", user, "terminate_connections"] => Route::Terminate(user),
         _ => return None,

@@ -64,6 +64,7 @@ fn with_every_key() -> Config {
     webhook.channel_pattern = Some(String::new());
     webhook.headers.insert("name".to_owned(), "value".into());
     app.webhooks.push(webhook);
+    app.history.push(HistoryRuleConfig::new("kitchen*"));
     config.apps.push(app);
     config
 }
@@ -139,7 +140,9 @@ fn every_key_is_documented_with_its_default_and_its_variable() {
     let every = Table::try_from(with_every_key()).unwrap();
     collect("", &every, &mut keys);
     let mut defaults = Config::default();
-    defaults.apps.push(AppConfig::new("", "", ""));
+    let mut app = AppConfig::new("", "", "");
+    app.history.push(HistoryRuleConfig::new(""));
+    defaults.apps.push(app);
     let defaults = Table::try_from(defaults).unwrap();
 
     for (header, mut names) in keys {
@@ -154,7 +157,10 @@ fn every_key_is_documented_with_its_default_and_its_variable() {
                 panic!("not five cells: {row:?}");
             };
             let path = path(&header, name);
-            let is_required = matches!(path.as_str(), "apps.id" | "apps.key" | "apps.secret");
+            let is_required = matches!(
+                path.as_str(),
+                "apps.id" | "apps.key" | "apps.secret" | "apps.history.channels"
+            );
             let expected = find(&defaults, &path)
                 .filter(|_| !is_required)
                 .map_or_else(|| NONE.to_owned(), Value::to_string);

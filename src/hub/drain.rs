@@ -84,11 +84,17 @@ impl Drain {
             Some(Op::Join {
                 peer,
                 greeting,
+                replay,
                 done,
             }) => {
                 self.delivered += greeting.len();
                 self.greeted += greeting.len();
                 peer.outbox().push(&greeting);
+                if let Some(replay) = replay {
+                    self.delivered += replay.events.len();
+                    self.greeted += replay.events.len();
+                    replay.send(&peer, &self.channel);
+                }
                 self.peers.insert(peer);
                 // The receiver is gone when the client is; nobody to tell then.
                 let _ = done.map(|done| done.send(()));
@@ -96,6 +102,9 @@ impl Drain {
             Some(Op::Leave { socket_id, done }) => {
                 self.peers.remove(socket_id);
                 let _ = done.map(|done| done.send(()));
+            }
+            Some(Op::Ask { question, last }) => {
+                question.passed(Some((self.channel.clone(), last)));
             }
             None => self.hand_back(),
         }

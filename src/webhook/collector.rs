@@ -452,7 +452,10 @@ mod tests {
         let (mut collector, endpoints) = collector(&hub, &app);
         let mut events = hub.events();
         let place = hub.app(&app).admit().unwrap();
-        let client = ClientInfo { client: "js" };
+        let client = ClientInfo {
+            client: "js",
+            session: None,
+        };
         let socket_id = "1.1".parse().unwrap();
         let (mut session, _connection) =
             Session::open(place, socket_id, Recorder::default(), 120, client);

@@ -25,6 +25,7 @@ mod presence;
 mod private;
 mod raw_ws;
 mod redis;
+mod sessions;
 mod store;
 mod subscription_count;
 mod tls;

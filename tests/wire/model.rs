@@ -215,7 +215,10 @@ impl World {
         self.connected += 1;
         let place = self.hub.app(&self.app).admit().unwrap();
         let socket_id: SocketId = format!("1.{}", self.connected).parse().unwrap();
-        let info = ClientInfo { client: "js" };
+        let info = ClientInfo {
+            client: "js",
+            session: None,
+        };
         let (session, connection) = Session::open(place, socket_id, Recorder::default(), 120, info);
         let mut client = Client {
             session,

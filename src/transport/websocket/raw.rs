@@ -161,7 +161,10 @@ pub(super) async fn serve(sockets: Arc<WebSockets>, upgraded: UpgradeFut, wish: 
         }
     };
     let socket_id = SocketId::from_random(rand::random());
-    let client = ClientInfo { client: "raw" };
+    let client = ClientInfo {
+        client: "raw",
+        session: None,
+    };
     let outbox = RawOutbox::new(socket);
     let activity_timeout = sockets.settings.activity_timeout;
     let (session, connection) = Session::open(place, socket_id, outbox, activity_timeout, client);
@@ -214,8 +217,8 @@ impl RawClient<'_> {
                 Ok(_) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                     buffer.shrink_to_fit();
-                    match next_step(&self.outbox().socket).await {
-                        Step::Read => {}
+                    match next_step(&self.outbox().socket, false).await {
+                        Step::Read | Step::Flushed => {}
                         Step::Closed => return Ok(()),
                         Step::Gone => return Err(None),
                     }
