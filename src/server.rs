@@ -32,7 +32,7 @@ use crate::engine::{
 };
 use crate::http::{Answer, Handler, Peer, text_answer};
 use crate::hub::engine::Engine;
-use crate::hub::{Hub, Timeouts};
+use crate::hub::{HistoryLimits, Hub, Timeouts};
 use crate::limits::{Addresses, Meters, NodeLimits};
 use crate::store::{Change, Database, Journal, Replica};
 use crate::transport::{
@@ -193,11 +193,16 @@ impl Server {
             stalled_write: config.connection.stalled_write,
         };
         let (engine, engine_task) = engine(&config.engine, config.webhooks.hold_back)?;
-        let hub = Arc::new(Hub::new(
+        let hub = Arc::new(Hub::with_history(
             engine,
             timeouts,
             max_connections(config.server.max_connections),
             tasks.clone(),
+            HistoryLimits {
+                bytes: config.history.bytes,
+                sessions: config.history.sessions,
+                session_bytes: config.history.session_bytes,
+            },
         ));
         let has_webhooks =
             replica.is_some() || config.apps.iter().any(|app| !app.webhooks.is_empty());
@@ -407,6 +412,7 @@ impl Server {
             self.sweep_interval,
             end.clone(),
         ));
+        background.spawn(recall(Arc::clone(&self.hub), end.clone()));
         if let Some(log) = &self.port.test_log {
             let following = Arc::clone(log).follow(self.hub.events());
             let end = end.clone();
@@ -744,6 +750,15 @@ async fn sweep(hub: Arc<Hub>, interval: Duration, end: CancellationToken) {
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while end.run_until_cancelled(rounds.tick()).await.is_some() {
         hub.sweep();
+    }
+}
+
+/// Looks once a second at what happened on channels with a history.
+async fn recall(hub: Arc<Hub>, end: CancellationToken) {
+    let mut rounds = tokio::time::interval(Duration::from_secs(1));
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while end.run_until_cancelled(rounds.tick()).await.is_some() {
+        hub.recall();
     }
 }
 

@@ -95,6 +95,7 @@ impl Audience {
                 ClientInfo {
                     client: "js",
                     address: std::net::Ipv4Addr::LOCALHOST.into(),
+                    session: None,
                 },
             );
             let text =

@@ -38,6 +38,9 @@ pub struct Subscribe {
     pub auth: Option<String>,
     /// JSON text, verbatim as signed.
     pub channel_data: Option<String>,
+    /// The last event of the channel that the client has handled, where it can say
+    /// so; it gets what came after it. An extension of this server.
+    pub last_event_id: Option<String>,
 }
 
 /// The claim to be a user of the app.
@@ -79,6 +82,8 @@ struct SystemMembers<'a> {
     #[serde(borrow)]
     channel_data: Option<&'a RawValue>,
     #[serde(borrow)]
+    last_event_id: Option<&'a RawValue>,
+    #[serde(borrow)]
     user_data: Option<&'a RawValue>,
 }
 
@@ -103,6 +108,7 @@ impl<'a> ClientMessage<'a> {
                     channel: channel_text(data.channel)?,
                     auth: owned_text(data.auth),
                     channel_data: owned_text(data.channel_data),
+                    last_event_id: owned_text(data.last_event_id),
                 }))
             }),
             "pusher:unsubscribe" => system_members(envelope.data, |data| {

@@ -71,6 +71,14 @@ pub enum Close {
     /// Sent when the page's origin is not on the app's list.
     #[error("Origin not allowed")]
     OriginNotAllowed,
+    /// Sent when the name of a session has other characters or another length.
+    #[error("Invalid session: expected 1 to 128 letters, digits, hyphens and underscores")]
+    InvalidSession,
+    /// Sent when another connection has taken over the session of this one: two
+    /// pages have the same name for theirs. They must not take it from each other
+    /// for ever.
+    #[error("Session taken over by a newer connection")]
+    SessionTaken,
     /// Sent when the server or the app is full, and to a reader that is too
     /// slow: come back later.
     #[error("Over capacity")]
@@ -98,10 +106,11 @@ impl Close {
             Self::UnknownApp { .. } => 4001,
             Self::AppDisabled => 4003,
             Self::OverQuota => 4004,
-            Self::PathNotFound => 4005,
+            Self::PathNotFound | Self::InvalidSession => 4005,
             Self::UnsupportedProtocol => 4007,
             Self::NoProtocol => 4008,
             Self::NotAuthorized | Self::Terminated | Self::OriginNotAllowed => 4009,
+            Self::SessionTaken => 4010,
             Self::OverCapacity => 4100,
             Self::Reconnect => 4200,
             Self::PongTimeout => 4201,

@@ -4,10 +4,17 @@
 //! bytes: the head is part of the frame, and a transport with another framing
 //! takes [`Frame::payload`] instead.
 
+use std::io::Write;
+
 use bytes::Bytes;
+
+use crate::event_id::EventId;
 
 /// First byte of a WebSocket frame that is a whole text message (RFC 6455, 5.2).
 const FINAL_TEXT: u8 = 0x81;
+
+/// What stands before the id of an event.
+pub(crate) const EVENT_ID_MEMBER: &[u8] = b",\"event_id\":\"";
 
 /// The longest head of an unmasked frame.
 const MAX_HEAD: usize = 10;
@@ -31,6 +38,15 @@ impl Frame {
         &self.0
     }
 
+    /// The id of an event that has one: it stands at the end of its message.
+    #[must_use]
+    pub fn event_id(&self) -> Option<EventId> {
+        let text = self.payload().strip_suffix(b"\"}")?;
+        let (rest, id) = text.split_last_chunk::<{ EventId::WIDTH }>()?;
+        rest.ends_with(EVENT_ID_MEMBER)
+            .then(|| std::str::from_utf8(id).ok()?.parse().ok())?
+    }
+
     /// The JSON text alone.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
@@ -43,7 +59,34 @@ impl Frame {
     }
 }
 
+/// A message that is encoded but for its event id, which is known only when the
+/// message has its place in the order of its channel.
+#[derive(Debug)]
+pub struct Draft {
+    builder: FrameBuilder,
+    /// Where the id belongs.
+    id_at: usize,
+}
+
+impl Draft {
+    /// The room for the id stands `rest` bytes before the end of the text.
+    pub(crate) fn ending_with_id(builder: FrameBuilder, rest: usize) -> Self {
+        let id_at = builder.0.len() - rest - EventId::WIDTH;
+        Self { builder, id_at }
+    }
+
+    /// Writes the id into its place. Copies nothing else.
+    #[must_use]
+    pub fn finish(mut self, id: EventId) -> Frame {
+        let mut place = &mut self.builder.0[self.id_at..self.id_at + EventId::WIDTH];
+        // Ids are this wide until the year 2286; a longer one would be cut.
+        let _ = write!(place, "{id}");
+        self.builder.finish()
+    }
+}
+
 /// Collects the text of a message behind room for its head.
+#[derive(Debug)]
 pub(crate) struct FrameBuilder(Vec<u8>);
 
 impl FrameBuilder {

@@ -13,6 +13,7 @@
 //! | [`user`] | user ids, sign-in data, presence data |
 //! | [`client_message`] | what a client may send |
 //! | [`server_message`] | what a server may send, and its encoding |
+//! | [`event_id`] | the place of an event in the history of its channel |
 //! | [`frame`] | the bytes of one server message, shared by all receivers |
 //! | [`error`] | refusals, close codes and error texts |
 //! | [`auth`] | signatures of subscriptions, sign-ins and webhooks |
@@ -27,6 +28,7 @@ pub mod auth;
 pub mod channel;
 pub mod client_message;
 pub mod error;
+pub mod event_id;
 pub mod frame;
 mod json;
 pub mod limits;
@@ -42,6 +44,7 @@ pub use app::{AppId, AppKey, AppSecret};
 pub use channel::{ChannelKind, ChannelName};
 pub use client_message::ClientMessage;
 pub use error::{ClientError, Close};
+pub use event_id::EventId;
 pub use frame::Frame;
 pub use limits::Limits;
 pub use server_message::ServerMessage;

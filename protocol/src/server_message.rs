@@ -6,9 +6,10 @@
 
 use std::io::Write;
 
-use crate::channel::ChannelName;
+use crate::channel::{ChannelKind, ChannelName};
 use crate::error::{ClientError, Close, SubscriptionFailure};
-use crate::frame::{Frame, FrameBuilder};
+use crate::event_id::EventId;
+use crate::frame::{Draft, EVENT_ID_MEMBER, Frame, FrameBuilder};
 use crate::json::push_string;
 use crate::socket_id::SocketId;
 use crate::user::UserId;
@@ -82,6 +83,13 @@ pub enum ServerMessage<'a> {
         /// The channel.
         channel: &'a ChannelName,
     },
+    /// What the client knows of a channel may be incomplete.
+    Gap {
+        /// The channel.
+        channel: &'a ChannelName,
+        /// Why nothing better can be said.
+        reason: GapReason,
+    },
     /// The sign-in was accepted.
     SignInSucceeded {
         /// `user_data` as the client sent it.
@@ -94,6 +102,42 @@ pub enum ServerMessage<'a> {
         /// Users without one.
         offline: &'a [UserId],
     },
+}
+
+/// Why a subscriber cannot be given all that it may have missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapReason {
+    /// Nothing is known of what this client has seen of the channel: it is here
+    /// for the first time, or its session is forgotten.
+    New,
+    /// Events that it has not seen are not kept any more.
+    History,
+    /// The `last_event_id` that it named is none of this channel's.
+    UnknownEvent,
+    /// The session belongs to another user.
+    OtherUser,
+}
+
+impl GapReason {
+    /// The word on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::History => "history",
+            Self::UnknownEvent => "unknown_event",
+            Self::OtherUser => "other_user",
+        }
+    }
+}
+
+/// The name of the event that tells of a gap. Clients decrypt what comes on an
+/// encrypted channel, unless its name is one of the protocol's own.
+fn gap_event(channel: &ChannelName) -> &'static str {
+    match channel.kind() {
+        ChannelKind::PrivateEncrypted => "pusher:fanfare_gap",
+        _ => "fanfare:gap",
+    }
 }
 
 impl ServerMessage<'_> {
@@ -147,6 +191,11 @@ impl ServerMessage<'_> {
             Self::CacheMiss { channel } => {
                 message("pusher:cache_miss", Some(channel.as_str()), "{}")
             }
+            Self::Gap { channel, reason } => message(
+                gap_event(channel),
+                Some(channel.as_str()),
+                &format!(r#"{{"reason":"{}"}}"#, reason.as_str()),
+            ),
             Self::SignInSucceeded { user_data } => message(
                 "pusher:signin_success",
                 None,
@@ -306,6 +355,25 @@ impl EventText {
     /// events on presence channels.
     #[must_use]
     pub fn encode(&self, channel: &ChannelName, user_id: Option<&UserId>) -> Frame {
+        let mut builder = self.begin(channel, user_id);
+        builder.text().push(b'}');
+        builder.finish()
+    }
+
+    /// As [`Self::encode`], for a channel with a history: the message ends with an
+    /// `event_id`, which is still to be written.
+    #[must_use]
+    pub fn draft(&self, channel: &ChannelName, user_id: Option<&UserId>) -> Draft {
+        const PLACE: [u8; EventId::WIDTH] = [b'0'; EventId::WIDTH];
+        let mut builder = self.begin(channel, user_id);
+        let out = builder.text();
+        out.extend_from_slice(EVENT_ID_MEMBER);
+        out.extend_from_slice(&PLACE);
+        out.extend_from_slice(b"\"}");
+        Draft::ending_with_id(builder, 2)
+    }
+
+    fn begin(&self, channel: &ChannelName, user_id: Option<&UserId>) -> FrameBuilder {
         let name = channel.as_str();
         let mut builder = FrameBuilder::with_capacity(self.start.len() + name.len() + 64);
         let out = builder.text();
@@ -317,8 +385,7 @@ impl EventText {
             out.extend_from_slice(b",\"user_id\":");
             push_string(out, user_id.as_str());
         }
-        out.push(b'}');
-        builder.finish()
+        builder
     }
 }
 
@@ -430,6 +497,42 @@ mod tests {
         assert_eq!(message["data"], data);
         assert_eq!(message["channel"], "kitchen");
         assert_eq!(message.as_object().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn an_event_of_a_history_ends_with_its_id() {
+        let id: EventId = "1764037286123-00042".parse().unwrap();
+        for length in [1, 200, 70_000] {
+            let data = "x".repeat(length);
+            let frame = EventText::new("order", &data)
+                .draft(&channel("presence-p"), Some(&UserId::new("9")))
+                .finish(id);
+            assert_eq!(
+                text(&frame),
+                format!(
+                    r#"{{"event":"order","data":"{data}","channel":"presence-p","user_id":"9","event_id":"1764037286123-00042"}}"#
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn a_gap_is_told_in_a_way_that_the_channel_hears() {
+        let gap = |name| {
+            let channel = channel(name);
+            let reason = GapReason::History;
+            let frame = ServerMessage::Gap {
+                channel: &channel,
+                reason,
+            }
+            .encode();
+            text(&frame).to_owned()
+        };
+        assert_eq!(
+            gap("kitchen"),
+            r#"{"event":"fanfare:gap","data":"{\"reason\":\"history\"}","channel":"kitchen"}"#
+        );
+        assert!(gap("private-encrypted-x").starts_with(r#"{"event":"pusher:fanfare_gap""#));
     }
 
     /// Checklist 82.

@@ -148,7 +148,10 @@ fn attributes(request: &Authenticated<'_>) -> Result<InfoAttributes, ApiError> {
 }
 
 /// The channel of a path. SDKs differ in whether they escape it.
-fn channel_name(segment: &str, request: &Authenticated<'_>) -> Result<ChannelName, ApiError> {
+pub(super) fn channel_name(
+    segment: &str,
+    request: &Authenticated<'_>,
+) -> Result<ChannelName, ApiError> {
     let decoded = percent_decode_str(segment).decode_utf8_lossy();
     ChannelName::parse(&decoded, &request.app.limits).map_err(|_| {
         let name = fanfare_protocol::error::echo(&decoded);

@@ -51,6 +51,12 @@ pub(super) enum ApiError {
     CacheOfMany,
     #[error("Users can only be retrieved for presence channels")]
     UsersElsewhere,
+    #[error("Past events can only be retrieved for channels with a history")]
+    NoHistory,
+    #[error("Expected after to be the id of an event")]
+    PastAfter,
+    #[error("Expected limit to be a whole number from 1 to {max}")]
+    PastLimit { max: usize },
     #[error("Too many wrong keys and signatures from this address")]
     TooManyFailures,
     /// The text is that of the hosted service.
@@ -107,7 +113,10 @@ impl ApiError {
             | Self::SubscriptionCountDisabled
             | Self::CacheElsewhere
             | Self::CacheOfMany
-            | Self::UsersElsewhere => StatusCode::BAD_REQUEST,
+            | Self::UsersElsewhere
+            | Self::NoHistory
+            | Self::PastAfter
+            | Self::PastLimit { .. } => StatusCode::BAD_REQUEST,
         }
     }
 

@@ -4,7 +4,7 @@
 //! pays one atomic addition per figure and nothing else.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use procfs::{Current, Meminfo};
@@ -60,6 +60,7 @@ pub(super) fn text(sources: &Sources) -> prometheus::Result<Vec<u8>> {
     node_figures(hub, &registry)?;
     api.register(&registry)?;
     quota_figures(hub, meters, &registry)?;
+    history_figures(hub, &registry)?;
     app_figures(&hub.apps(), &registry)?;
     figures(&hub.engine().health().figures, &registry)?;
     adapter_figures(adapters, &registry)?;
@@ -135,6 +136,70 @@ fn node_figures(hub: &Hub, registry: &Registry) -> prometheus::Result<()> {
     slow.inc_by(node.slow_readers.load(Ordering::Relaxed));
     registry.register(Box::new(slow))?;
     registry.register(Box::new(node.publish_seconds.clone()))
+}
+
+fn history_figures(hub: &Hub, registry: &Registry) -> prometheus::Result<()> {
+    let history = hub.history();
+    let sessions = hub.session_figures();
+    for (name, help, value) in [
+        (
+            "fanfare_history_bytes",
+            "Bytes of past events that this node keeps.",
+            history.bytes.load(Ordering::Relaxed),
+        ),
+        (
+            "fanfare_sessions_connected",
+            "Sessions with a connection to this node.",
+            sessions.connected,
+        ),
+        (
+            "fanfare_sessions_waiting",
+            "Sessions whose client is away.",
+            sessions.waiting,
+        ),
+        (
+            "fanfare_session_bytes",
+            "Bytes of the sessions whose client is away.",
+            sessions.waiting_bytes,
+        ),
+    ] {
+        let gauge = IntGauge::new(name, help)?;
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        registry.register(Box::new(gauge))?;
+    }
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    for (name, help, value) in [
+        (
+            "fanfare_history_evicted_channels_total",
+            "Channels whose past was dropped to stay below history.bytes.",
+            read(&history.evicted_channels),
+        ),
+        (
+            "fanfare_history_replays_total",
+            "Subscriptions that were given what they had missed.",
+            read(&history.replays),
+        ),
+        (
+            "fanfare_history_replayed_events_total",
+            "Events in these.",
+            read(&history.replayed_events),
+        ),
+        (
+            "fanfare_history_gaps_total",
+            "Subscriptions that were told that something may be missing.",
+            read(&history.gaps),
+        ),
+        (
+            "fanfare_sessions_dropped_total",
+            "Sessions that were forgotten before their time.",
+            sessions.dropped,
+        ),
+    ] {
+        let counter = IntCounter::new(name, help)?;
+        counter.inc_by(value);
+        registry.register(Box::new(counter))?;
+    }
+    Ok(())
 }
 
 /// Apps with a daily number of messages only.

@@ -14,6 +14,7 @@ mod figures;
 mod health;
 mod metrics;
 mod ops;
+mod past;
 pub mod statistics;
 mod test_log;
 mod users;
@@ -72,6 +73,7 @@ enum Route<'a> {
     BatchEvents,
     Channels,
     Channel(&'a str),
+    Past(&'a str),
     Users(&'a str),
     Terminate(&'a str),
 }
@@ -188,6 +190,7 @@ impl Api {
             Route::BatchEvents => return self.trigger_batch(request, body).await,
             Route::Channels => self.channels(request).await,
             Route::Channel(channel) => self.channel(request, channel).await,
+            Route::Past(channel) => self.past(request, channel),
             Route::Users(channel) => self.users(request, channel).await,
             Route::Terminate(user) => self.terminate(request, user),
         };
@@ -221,13 +224,14 @@ impl Reply {
 
 impl Route<'_> {
     /// What the routes are called in figures, by their numbers.
-    const NAMES: [&'static str; 6] = [
+    const NAMES: [&'static str; 7] = [
         "events",
         "batch_events",
         "channels",
         "channel",
         "users",
         "terminate_connections",
+        "channel_events",
     ];
 
     fn number(&self) -> usize {
@@ -238,13 +242,14 @@ impl Route<'_> {
             Self::Channel(_) => 3,
             Self::Users(_) => 4,
             Self::Terminate(_) => 5,
+            Self::Past(_) => 6,
         }
     }
 
     fn method(&self) -> Method {
         match self {
             Self::Events | Self::BatchEvents | Self::Terminate(_) => Method::POST,
-            Self::Channels | Self::Channel(_) | Self::Users(_) => Method::GET,
+            Self::Channels | Self::Channel(_) | Self::Past(_) | Self::Users(_) => Method::GET,
         }
     }
 }
@@ -277,6 +282,7 @@ fn route(path: &str) -> Option<(Option<&str>, Route<'_>)> {
         ["batch_events"] => Route::BatchEvents,
         ["channels"] => Route::Channels,
         ["channels", channel] => Route::Channel(channel),
+        ["channels", channel, "events"] => Route::Past(channel),
         ["channels", channel, "users"] => Route::Users(channel),
         ["users", user, "terminate_connections"] => Route::Terminate(user),
         _ => return None,

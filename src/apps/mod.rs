@@ -4,18 +4,20 @@
 //! connected to them; that is the hub's.
 
 mod config_file;
+mod history;
 mod vault;
 mod webhook;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use fanfare_protocol::{AppId, AppKey, AppSecret, Limits, WebhookEventType};
+use fanfare_protocol::{AppId, AppKey, AppSecret, ChannelName, Limits, WebhookEventType};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use config_file::ConfigFileApps;
+pub use history::HistoryRule;
 pub use vault::{InvalidMasterKey, Vault, VaultError};
 pub use webhook::{ChannelFilter, InvalidWebhook, Webhook, WebhookId};
 
@@ -47,6 +49,8 @@ pub struct App {
     pub soketi_answers: bool,
     /// The code that refuses a connection above `limits.connections`.
     pub over_quota: OverQuota,
+    /// Whether a session belongs to the first user who is known on it.
+    pub bind_sessions: bool,
     /// Origins of pages that may connect, such as `https://shop.example`.
     /// Empty: all. Clients without an `Origin`, such as mobile apps, may always.
     pub allowed_origins: Vec<String>,
@@ -54,6 +58,9 @@ pub struct App {
     pub webhook_batching: bool,
     /// Where the back end is told what happens.
     pub webhooks: Vec<Arc<Webhook>>,
+    /// Which channels keep their past events; the first rule that covers one
+    /// holds.
+    pub history: Vec<HistoryRule>,
     /// Sizes, counts and rates.
     pub limits: Limits,
 }
@@ -98,9 +105,11 @@ impl App {
             subscription_errors: true,
             soketi_answers: false,
             over_quota: OverQuota::default(),
+            bind_sessions: false,
             allowed_origins: Vec::new(),
             webhook_batching: true,
             webhooks: Vec::new(),
+            history: Vec::new(),
             limits: Limits::default(),
         }
     }
@@ -135,6 +144,12 @@ impl App {
                     | WebhookEventType::MemberRemoved
             )
         })
+    }
+
+    /// What `channel` keeps of its past events; `None`: nothing.
+    #[must_use]
+    pub fn history_of(&self, channel: &ChannelName) -> Option<&HistoryRule> {
+        self.history.iter().find(|rule| rule.covers(channel))
     }
 
     /// Whether a page of this origin may connect.

@@ -10,7 +10,8 @@ use figment::providers::Serialized;
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::{ConfigError, WebhookConfig};
+use super::history::MAX_RULES;
+use super::{ConfigError, HistoryRuleConfig, WebhookConfig};
 use crate::apps::{App, KeyPair, OverQuota};
 
 /// What the app is called when none is configured, as soketi users know it.
@@ -72,6 +73,10 @@ pub struct AppConfig {
     /// (4100) or `refuse` (4004). Default `retry_later`.
     #[serde(default)]
     pub over_quota: OverQuota,
+    /// Whether a session belongs to the first user who is known on it, so that
+    /// nobody else can take it over. Default false.
+    #[serde(default)]
+    pub bind_sessions: bool,
     /// Origins of pages that may connect. Default: all.
     #[serde(default)]
     pub allowed_origins: Vec<String>,
@@ -86,6 +91,9 @@ pub struct AppConfig {
     /// What the back end is told, and where.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub webhooks: Vec<WebhookConfig>,
+    /// Which channels keep their past events. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<HistoryRuleConfig>,
     /// Sizes, counts and rates.
     #[serde(default)]
     pub limits: Limits,
@@ -203,10 +211,12 @@ impl AppConfig {
             subscription_errors: true,
             soketi_answers: false,
             over_quota: OverQuota::default(),
+            bind_sessions: false,
             allowed_origins: Vec::new(),
             plan: Plan::default(),
             webhook_batching: true,
             webhooks: Vec::new(),
+            history: Vec::new(),
             limits: Limits::default(),
         }
     }
@@ -233,6 +243,7 @@ impl AppConfig {
             subscription_errors: app.subscription_errors,
             soketi_answers: app.soketi_answers,
             over_quota: app.over_quota,
+            bind_sessions: app.bind_sessions,
             allowed_origins: app.allowed_origins.clone(),
             plan: Plan::Unlimited,
             webhook_batching: app.webhook_batching,
@@ -241,6 +252,7 @@ impl AppConfig {
                 .iter()
                 .map(|webhook| WebhookConfig::of(webhook))
                 .collect(),
+            history: app.history.iter().map(HistoryRuleConfig::of).collect(),
             limits: app.limits.clone(),
         }
     }
@@ -338,6 +350,7 @@ impl AppConfig {
             }
         }
         self.check_webhooks(&bad)?;
+        self.check_history(&bad)?;
         self.check_limits(&bad)
     }
 
@@ -360,6 +373,22 @@ impl AppConfig {
                 let expected =
                     "a webhook that differs from those before it in URL, events or channels";
                 return Err(bad(&at("url"), webhook.shown("url"), expected));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_history(
+        &self,
+        bad: &impl Fn(&str, &str, &str) -> ConfigError,
+    ) -> Result<(), ConfigError> {
+        if self.history.len() > MAX_RULES {
+            let expected = format!("at most {MAX_RULES} patterns");
+            return Err(bad("history", &self.history.len().to_string(), &expected));
+        }
+        for (index, rule) in self.history.iter().enumerate() {
+            if let Some((key, value, expected)) = rule.wrong() {
+                return Err(bad(&format!("history[{index}].{key}"), &value, &expected));
             }
         }
         Ok(())
@@ -460,12 +489,18 @@ impl AppConfig {
             subscription_errors: self.subscription_errors,
             soketi_answers: self.soketi_answers,
             over_quota: self.over_quota,
+            bind_sessions: self.bind_sessions,
             allowed_origins: self.allowed_origins.clone(),
             webhook_batching: self.webhook_batching,
             webhooks: self
                 .webhooks
                 .iter()
                 .filter_map(|webhook| webhook.to_webhook().ok().map(Arc::new))
+                .collect(),
+            history: self
+                .history
+                .iter()
+                .map(HistoryRuleConfig::to_rule)
                 .collect(),
             limits: self.plan.apply(&self.limits),
         }

@@ -224,6 +224,13 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
         "server.soketi_metrics",
         Form::Flag,
     ),
+    ("FANFARE_HISTORY_BYTES", "history.bytes", Form::Number),
+    ("FANFARE_HISTORY_SESSIONS", "history.sessions", Form::Number),
+    (
+        "FANFARE_HISTORY_SESSION_BYTES",
+        "history.session_bytes",
+        Form::Number,
+    ),
     (
         "FANFARE_HTTP_FALLBACK_ENABLED",
         "http_fallback.enabled",

@@ -13,6 +13,7 @@ mod connection;
 mod engine;
 mod environment;
 mod error;
+mod history;
 mod http_fallback;
 mod log;
 mod migration;
@@ -44,6 +45,7 @@ pub use self::engine::{EngineConfig, RedisAddress, RedisDeployment, RedisUrl};
 use self::environment::Environment;
 pub use self::environment::{Effect, FOREIGN_NAMES, ForeignName, Form, OWN_NAMES, Used};
 pub use self::error::ConfigError;
+pub use self::history::{HistoryConfig, HistoryRuleConfig};
 pub use self::http_fallback::HttpFallbackConfig;
 pub use self::log::{LogConfig, LogFormat};
 pub use self::migration::{From as MigrationFrom, Migration};
@@ -65,6 +67,8 @@ pub struct Config {
     pub connection: ConnectionConfig,
     /// How the nodes of one deployment find one another.
     pub engine: EngineConfig,
+    /// What past events and sessions may take of this node.
+    pub history: HistoryConfig,
     /// Clients that cannot use WebSockets.
     pub http_fallback: HttpFallbackConfig,
     /// What is logged, and how.
@@ -190,6 +194,7 @@ impl Config {
         self.server.check()?;
         self.connection.check()?;
         self.engine.check()?;
+        self.history.check()?;
         self.http_fallback.check()?;
         self.log.check()?;
         self.store.check()?;
@@ -208,6 +213,15 @@ impl Config {
         let mut keys = HashSet::new();
         for (index, app) in self.apps.iter().enumerate() {
             app.check(&format!("apps[{index}]"))?;
+            if let (Some(rule), true) = (app.history.first(), self.engine.url.is_some()) {
+                // Ids would have to order over all nodes.
+                return Err(ConfigError::bad_value(
+                    &format!("apps[{index}].history"),
+                    &rule.channels,
+                    "nothing while engine.url is set: the history of a deployment with Redis is not kept so far",
+                    None,
+                ));
+            }
             if !ids.insert(app.id.as_str()) {
                 let key = format!("apps[{index}].id");
                 return Err(ConfigError::bad_value(

@@ -95,6 +95,7 @@ fn with_every_key() -> Config {
     webhook.channel_pattern = Some(String::new());
     webhook.headers.insert("name".to_owned(), "value".into());
     app.webhooks.push(webhook);
+    app.history.push(HistoryRuleConfig::new("kitchen*"));
     config.apps.push(app);
     config
 }
@@ -170,7 +171,9 @@ fn every_key_is_documented_with_its_default_and_its_variable() {
     let every = Table::try_from(with_every_key()).unwrap();
     collect("", &every, &mut keys);
     let mut defaults = Config::default();
-    defaults.apps.push(AppConfig::new("", "", ""));
+    let mut app = AppConfig::new("", "", "");
+    app.history.push(HistoryRuleConfig::new(""));
+    defaults.apps.push(app);
     defaults
         .auth
         .rules
@@ -191,7 +194,11 @@ fn every_key_is_documented_with_its_default_and_its_variable() {
             let path = path(&header, name);
             let is_required = matches!(
                 path.as_str(),
-                "apps.id" | "apps.key" | "apps.secret" | "auth.rules.room"
+                "apps.id"
+                    | "apps.key"
+                    | "apps.secret"
+                    | "apps.history.channels"
+                    | "auth.rules.room"
             );
             let expected = find(&defaults, &path)
                 .filter(|_| !is_required)

@@ -95,6 +95,51 @@ fn an_app_may_have_one_pair_or_several() {
 }
 
 #[test]
+fn a_history_is_off_unless_asked_for_and_its_bounds_have_bounds() {
+    let app = |history: &str| {
+        format!("[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"s\"\nhistory = [{history}]\n")
+    };
+    let config = load(&app(r#"{ channels = "kitchen*", events = 7 }"#), &[])
+        .unwrap()
+        .config;
+    let rules = config.apps[0].to_app().history;
+    assert_eq!((rules[0].events, rules[0].age.as_secs()), (7, 3_600));
+    assert!(
+        load(&app(""), &[]).unwrap().config.apps[0]
+            .to_app()
+            .history
+            .is_empty()
+    );
+
+    for (rule, expected) in [
+        (
+            r#"{ channels = "kit chen" }"#,
+            r#"apps[0].history[0].channels = "kit chen" (set by FILE) is not valid: expected the name of a channel, in which * stands for any characters"#,
+        ),
+        (
+            r#"{ channels = "x", events = 0 }"#,
+            r#"apps[0].history[0].events = "0" (set by FILE) is not valid: expected a whole number from 1 to 100000"#,
+        ),
+        (
+            r#"{ channels = "x", seconds = 604801 }"#,
+            r#"apps[0].history[0].seconds = "604801" (set by FILE) is not valid: expected a whole number from 1 to 604800"#,
+        ),
+        (
+            r#"{ channels = "x", bytes = 1 }"#,
+            r#"apps[0].history[0].bytes = "1" (set by FILE) is not valid: expected a whole number from 1024 to 67108864"#,
+        ),
+    ] {
+        assert_eq!(error(&app(rule), &[]), expected);
+    }
+    let with_redis = format!(
+        "[engine]\nurl = \"redis://127.0.0.1\"\n{}",
+        app(r#"{ channels = "x" }"#)
+    );
+    assert!(error(&with_redis, &[]).contains("apps[0].history"));
+    assert!(error("[history]\nbytes = 1", &[]).contains("history.bytes"));
+}
+
+#[test]
 fn names_that_people_already_have_define_the_app() {
     let loaded = load(
         "",
@@ -192,7 +237,7 @@ fn what_is_wrong_is_named_with_key_value_and_expectation() {
         (
             "[sever]\n",
             &[],
-            "unknown key sever (set by FILE); expected one of: server, connection, engine, http_fallback, log, raw_ws, webhooks, auth, adapters, store, usage, admin, apps",
+            "unknown key sever (set by FILE); expected one of: server, connection, engine, history, http_fallback, log, raw_ws, webhooks, auth, adapters, store, usage, admin, apps",
         ),
         (
             "[server]\nport = 70000",

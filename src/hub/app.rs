@@ -9,31 +9,34 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use fanfare_protocol::error::ClientError;
-use fanfare_protocol::{AppId, ChannelName, Close, Frame, SocketId, UserId};
+use fanfare_protocol::{AppId, ChannelName, Close, EventId, Frame, SocketId, UserId};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use tokio::sync::oneshot;
 
 use super::HubCore;
+use super::bookmarks::Reader;
 use super::channel::{Channel, ChannelRules, Entered};
 use super::connection::{Connection, Liveness};
 use super::drain::Drain;
 use super::engine::{CachedEvent, Occupancy};
 use super::events::HubEventKind;
+use super::history::Past;
 use super::lane::{Peers, Work};
 use super::presence::Member;
+use super::recall::Recollection;
 use super::users::{Changed, Users};
 use crate::apps::{App, OverQuota};
 
 /// Locks per app. More than the cores of a large machine; 1,000 apps still cost
 /// under 4 MB.
-const SHARDS: usize = 32;
+pub(super) const SHARDS: usize = 32;
 
 /// Subscribers that the task which published writes to itself. A larger
 /// channel's fan-out goes on in a task of its own, so that the API answers
@@ -60,6 +63,9 @@ pub struct AppHub {
     /// `limits.messages_per_second` of the app, 0 for none: looked at for every
     /// message, so it is not behind a pointer.
     messages_per_second: AtomicU32,
+    /// Whether any channel has a history: the one thing that a publication of an
+    /// app without pays for.
+    pub(super) has_history: AtomicBool,
     /// Connections that count towards the app's limit.
     counted: AtomicUsize,
     /// What happened since the start, for metrics.
@@ -77,6 +83,8 @@ pub(super) struct ChannelShard {
     pub(super) channels: HashMap<ChannelName, Channel>,
     /// Publications so far, to time some of them.
     publications: u32,
+    /// Past events, also of channels that nobody is subscribed to.
+    pub(super) past: Past,
     /// Channels with a subscription count that was put off.
     late_counts: HashSet<ChannelName>,
 }
@@ -150,22 +158,35 @@ pub(super) enum Audience {
     Full,
 }
 
+impl ChannelShard {
+    /// Without channels, at a time from which on their past will be known.
+    fn new(now_ms: u64) -> Self {
+        let mut shard = Self::default();
+        shard.past.begin(EventId::at(now_ms));
+        shard
+    }
+}
+
 impl AppHub {
     pub(super) fn new(app: Arc<App>, core: Arc<HubCore>) -> Self {
+        let now_ms = core.unix_ms();
         let hub = Self {
             id: app.id.clone(),
             app: ArcSwap::new(Arc::clone(&app)),
             core,
             hasher: RandomState::new(),
-            channels: std::array::from_fn(|_| Mutex::default()),
+            channels: std::array::from_fn(|_| Mutex::new(ChannelShard::new(now_ms))),
             connections: std::array::from_fn(|_| Mutex::default()),
             users: Users::default(),
             client_events: ArcSwapOption::empty(),
             messages_per_second: AtomicU32::new(0),
+            has_history: AtomicBool::new(false),
             counted: AtomicUsize::new(0),
             counters: Counters::default(),
         };
         hub.take_over_rates(&app);
+        let has_history = hub.may_have_history(&app);
+        hub.has_history.store(has_history, Ordering::Relaxed);
         hub
     }
 
@@ -213,7 +234,8 @@ impl AppHub {
         debug_assert_eq!(app.id, self.id);
         let is_enabled = app.enabled;
         self.take_over_rates(&app);
-        self.app.store(app);
+        let before = self.app.swap(Arc::clone(&app));
+        self.update_history(&before, &app);
         if !is_enabled {
             self.close_all(&Close::AppDisabled);
         }
@@ -397,6 +419,7 @@ impl AppHub {
         connection: &Arc<Connection>,
         channel: &ChannelName,
         member: Option<&Member>,
+        recollection: Option<&Recollection>,
     ) -> Result<(), ClientError> {
         let mut joining = Joining::new(self, channel);
         let state = if joining.needs_attach {
@@ -412,6 +435,8 @@ impl AppHub {
         let now_ms = self.core.now_ms();
         let (greeted, work) = {
             let mut shard = self.channel_shard(channel);
+            let replay = recollection.map(|seen| self.replay(&mut shard, channel, seen));
+            let head = replay.as_ref().map(|replay| replay.head);
             let record = shard
                 .channels
                 .get_mut(channel)
@@ -421,9 +446,12 @@ impl AppHub {
             }
             let peer = Arc::clone(connection);
             let Entered { events, greeted } =
-                record.enter(channel, peer, member, self.rules(), now_ms)?;
+                record.enter(channel, peer, member, replay, self.rules(), now_ms)?;
             joining.finish(record);
             let work = record.lane.take_work();
+            if let (Some(seen), Some(head)) = (recollection, head) {
+                self.follow(&mut shard, channel, seen, head);
+            }
             self.put_off_count(&mut shard, channel);
             self.emit(events);
             self.tell_others(channel);
@@ -441,10 +469,14 @@ impl AppHub {
         socket_id: SocketId,
         channel: &ChannelName,
         user_id: Option<&UserId>,
+        reader: Option<&Reader>,
     ) -> Option<oneshot::Receiver<()>> {
         let now_ms = self.core.now_ms();
         let (done, work) = {
             let mut shard = self.channel_shard(channel);
+            if let Some(reader) = reader {
+                self.unfollow(&mut shard, channel, reader);
+            }
             let Some(record) = shard.channels.get_mut(channel) else {
                 debug_assert!(false, "a subscription keeps its channel");
                 return None;
@@ -543,7 +575,7 @@ impl AppHub {
         self.drain_within(channel, work, &mut { INLINE_WRITES });
     }
 
-    fn drain_within(
+    pub(super) fn drain_within(
         self: &Arc<Self>,
         channel: &ChannelName,
         work: Option<Work>,

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::connection::Connection;
 use super::engine::{CachedEvent, Elsewhere, Occupancy, Roll, SharedState};
 use super::events::HubEventKind;
+use super::history::Replay;
 use super::lane::{Lane, Op};
 use super::presence::{Joined, Member, Members};
 
@@ -101,6 +102,7 @@ impl Channel {
         name: &ChannelName,
         peer: Arc<Connection>,
         member: Option<&Member>,
+        replay: Option<Replay>,
         rules: ChannelRules,
         now_ms: u64,
     ) -> Result<Entered, ClientError> {
@@ -130,11 +132,14 @@ impl Channel {
                 user_id: member.user_id.clone(),
             });
         }
-        let (greeting, missed) = self.greeting(name, now_ms);
+        let (greeting, missed) = self.greeting(name, replay.as_ref(), now_ms);
         let (done, greeted) = self.completion();
         self.lane.push(Op::Join {
             peer,
             greeting,
+            replay: replay
+                .filter(|replay| !replay.events.is_empty())
+                .map(Box::new),
             done,
         });
         events.push(HubEventKind::Subscribed {
@@ -318,7 +323,12 @@ impl Channel {
 
     /// The first messages of a new subscriber, and whether the cache missed in a
     /// way that is worth reporting.
-    fn greeting(&mut self, name: &ChannelName, now_ms: u64) -> (Vec<Frame>, bool) {
+    fn greeting(
+        &mut self,
+        name: &ChannelName,
+        replay: Option<&Replay>,
+        now_ms: u64,
+    ) -> (Vec<Frame>, bool) {
         let success = match &self.members {
             Some(members) => ServerMessage::PresenceSucceeded {
                 channel: name,
@@ -327,8 +337,13 @@ impl Channel {
             .encode(),
             None => ServerMessage::SubscriptionSucceeded { channel: name }.encode(),
         };
+        let mut greeting = vec![success];
+        if let Some(reason) = replay.and_then(|replay| replay.gap) {
+            let channel = name;
+            greeting.push(ServerMessage::Gap { channel, reason }.encode());
+        }
         if !name.is_cache() {
-            return (vec![success], false);
+            return (greeting, false);
         }
         let now = Instant::now();
         let cached = self
@@ -336,7 +351,10 @@ impl Channel {
             .as_ref()
             .filter(|event| event.seconds_left(now).is_some());
         if let Some(event) = cached {
-            return (vec![success, event.frame.clone()], false);
+            if !replay.is_some_and(|replay| replay.makes_up_for(&event.frame)) {
+                greeting.push(event.frame.clone());
+            }
+            return (greeting, false);
         }
         let is_due = self
             .cache_miss_ms
@@ -344,8 +362,8 @@ impl Channel {
         if is_due {
             self.cache_miss_ms = Some(now_ms);
         }
-        let miss = ServerMessage::CacheMiss { channel: name }.encode();
-        (vec![success, miss], is_due)
+        greeting.push(ServerMessage::CacheMiss { channel: name }.encode());
+        (greeting, is_due)
     }
 
     /// Tells the count now, or leaves it to the sweep in a large channel.

@@ -17,6 +17,17 @@ pub trait Outbox: Send + Sync {
     /// bound of the queue the client is closed with 4100.
     fn push(&self, frames: &[Frame]);
 
+    /// As [`Self::push`], for what a returning client has missed: the frames are
+    /// kept by the history too, so they may be more than the queue's bound.
+    fn push_replay(&self, frames: &[Frame]) {
+        self.push(frames);
+    }
+
+    /// Whether some of that still waits; a client gets no second one meanwhile.
+    fn is_replaying(&self) -> bool {
+        false
+    }
+
     /// Says good-bye after what was pushed before. Later pushes are dropped.
     fn close(&self, close: &Close);
 

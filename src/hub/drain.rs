@@ -88,11 +88,19 @@ impl Drain {
             Some(Op::Join {
                 peer,
                 greeting,
+                replay,
                 done,
             }) => {
                 self.sent += Sent::of(&greeting);
                 self.greeted += greeting.len();
                 peer.outbox().push(&greeting);
+                if let Some(replay) = replay {
+                    for (_, frame) in &replay.events {
+                        self.sent += Sent::of(std::slice::from_ref(frame));
+                    }
+                    self.greeted += replay.events.len();
+                    replay.send(&peer, &self.channel);
+                }
                 self.peers.insert(peer);
                 // The receiver is gone when the client is; nobody to tell then.
                 let _ = done.map(|done| done.send(()));
@@ -100,6 +108,9 @@ impl Drain {
             Some(Op::Leave { socket_id, done }) => {
                 self.peers.remove(socket_id);
                 let _ = done.map(|done| done.send(()));
+            }
+            Some(Op::Ask { question, last }) => {
+                question.passed(Some((self.channel.clone(), last)));
             }
             None => self.hand_back(),
         }

@@ -13,10 +13,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use fanfare_protocol::{Frame, SocketId};
+use fanfare_protocol::{EventId, Frame, SocketId};
 use tokio::sync::oneshot;
 
+use super::bookmarks::Question;
 use super::connection::Connection;
+use super::history::Replay;
 
 /// Publications that may wait in one channel. A drainer takes all of them at
 /// once, so only a channel whose fan-out takes longer than these need to arrive
@@ -43,12 +45,20 @@ pub(super) enum Op {
     Join {
         peer: Arc<Connection>,
         greeting: Vec<Frame>,
+        /// What it has missed, which it gets next.
+        replay: Option<Box<Replay>>,
         done: Option<oneshot::Sender<()>>,
     },
     /// A subscriber goes; it gets nothing after this.
     Leave {
         socket_id: SocketId,
         done: Option<oneshot::Sender<()>>,
+    },
+    /// Everything up to the event `last` has been sent: a session is to be asked
+    /// about it.
+    Ask {
+        question: Arc<Question>,
+        last: EventId,
     },
 }
 

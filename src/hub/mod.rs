@@ -7,6 +7,7 @@
 //! happens reads [`HubEvent`]s.
 
 mod app;
+mod bookmarks;
 mod channel;
 mod connection;
 mod consumed;
@@ -14,25 +15,30 @@ mod drain;
 mod elsewhere;
 pub mod engine;
 mod events;
+mod history;
 mod holds;
 mod inspect;
 mod lane;
 mod node;
 mod presence;
 mod publisher;
+mod recall;
 mod session;
 mod users;
 mod watch;
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fanfare_protocol::{AppId, Close, UserId};
 use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
 pub use self::app::{AppHub, Counters, Place};
+use self::bookmarks::Bookmarks;
+pub use self::bookmarks::SessionFigures;
 #[cfg(test)]
 pub(crate) use self::connection::recorder;
 pub use self::connection::{Connection, Outbox};
@@ -41,6 +47,7 @@ pub use self::engine::Departure;
 use self::engine::Engine;
 use self::events::HubEvents;
 pub use self::events::{HubEvent, HubEventKind, Scope};
+pub use self::history::{HistoryFigures, Page};
 pub use self::holds::Holds;
 pub use self::inspect::ConnectionState;
 pub use self::node::Node;
@@ -64,12 +71,35 @@ pub struct Timeouts {
     pub stalled_write: Duration,
 }
 
+/// What past events and sessions may take of a node.
+#[derive(Clone, Copy, Debug)]
+pub struct HistoryLimits {
+    /// Bytes of past events.
+    pub bytes: usize,
+    /// Sessions whose client is away.
+    pub sessions: usize,
+    /// Bytes of these.
+    pub session_bytes: usize,
+}
+
+impl Default for HistoryLimits {
+    fn default() -> Self {
+        Self {
+            bytes: 256 << 20,
+            sessions: 100_000,
+            session_bytes: 64 << 20,
+        }
+    }
+}
+
 /// The whole of the hub. One per server.
 #[derive(Debug)]
 pub struct Hub {
     core: Arc<HubCore>,
     /// Apps that had a connection or a request since the start.
     apps: RwLock<HashMap<AppId, Arc<AppHub>>>,
+    /// Rounds of [`Hub::recall`] so far.
+    rounds: AtomicUsize,
 }
 
 /// What the apps of a hub share.
@@ -88,6 +118,14 @@ pub struct HubCore {
     tasks: TaskTracker,
     timeouts: TimeoutsMs,
     started: Instant,
+    /// Unix time at `started`, so that event ids do not follow a clock that jumps.
+    started_unix_ms: u64,
+    /// The apps again, for whoever has to make room among all histories.
+    app_hubs: Mutex<Vec<Weak<AppHub>>>,
+    history: HistoryFigures,
+    bookmarks: Bookmarks,
+    /// Held by the one who drops histories to make room.
+    making_room: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -106,6 +144,48 @@ impl HubCore {
     fn now_ms(&self) -> u64 {
         millis(self.started.elapsed())
     }
+
+    fn bookmarks(&self) -> &Bookmarks {
+        &self.bookmarks
+    }
+
+    fn unix_ms(&self) -> u64 {
+        self.started_unix_ms + self.now_ms()
+    }
+
+    /// Drops the histories of the channels that have been quiet for longest, until
+    /// an eighth of the room is free. Called with no lock held; whoever comes while
+    /// another is at it has nothing to do.
+    fn make_room(&self) {
+        let Ok(_guard) = self.making_room.try_lock() else {
+            return;
+        };
+        let mut candidates = Vec::new();
+        let apps = self
+            .app_hubs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        for app in apps.iter().filter_map(Weak::upgrade) {
+            for (last, bytes, channel) in app.past_sizes() {
+                candidates.push((last, bytes, Arc::clone(&app), channel));
+            }
+        }
+        candidates.sort_unstable_by_key(|(last, ..)| *last);
+        let goal = self.history.max_bytes / 8 * 7;
+        let mut excess = self
+            .history
+            .bytes
+            .load(Ordering::Relaxed)
+            .saturating_sub(goal);
+        for (_, bytes, app, channel) in candidates {
+            if excess == 0 {
+                return;
+            }
+            excess = excess.saturating_sub(bytes);
+            app.evict_past(&channel);
+        }
+    }
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -122,6 +202,19 @@ impl Hub {
         max_connections: usize,
         tasks: TaskTracker,
     ) -> Self {
+        let history = HistoryLimits::default();
+        Self::with_history(engine, timeouts, max_connections, tasks, history)
+    }
+
+    /// As [`Self::new`], with other bounds for past events and sessions.
+    #[must_use]
+    pub fn with_history(
+        engine: Arc<dyn Engine>,
+        timeouts: Timeouts,
+        max_connections: usize,
+        tasks: TaskTracker,
+        history: HistoryLimits,
+    ) -> Self {
         let core = HubCore {
             is_clustered: engine.is_clustered(),
             engine,
@@ -137,10 +230,18 @@ impl Hub {
                 stalled_write_ms: millis(timeouts.stalled_write),
             },
             started: Instant::now(),
+            started_unix_ms: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, millis),
+            app_hubs: Mutex::default(),
+            history: HistoryFigures::new(history.bytes),
+            bookmarks: Bookmarks::new(history.sessions, history.session_bytes),
+            making_room: Mutex::default(),
         };
         Self {
             core: Arc::new(core),
             apps: RwLock::default(),
+            rounds: AtomicUsize::new(0),
         }
     }
 
@@ -151,9 +252,16 @@ impl Hub {
             return known;
         }
         let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
-        let entry = apps
-            .entry(app.id.clone())
-            .or_insert_with(|| Arc::new(AppHub::new(Arc::clone(app), Arc::clone(&self.core))));
+        let entry = apps.entry(app.id.clone()).or_insert_with(|| {
+            let app_hub = Arc::new(AppHub::new(Arc::clone(app), Arc::clone(&self.core)));
+            let mut all = self
+                .core
+                .app_hubs
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            all.push(Arc::downgrade(&app_hub));
+            app_hub
+        });
         Arc::clone(entry)
     }
 
@@ -268,6 +376,29 @@ impl Hub {
         }
     }
 
+    /// One round over what has happened on channels with a history: asks sessions
+    /// how far they are, and forgets what is too old. To be called once a second.
+    pub fn recall(&self) {
+        let round = self.rounds.fetch_add(1, Ordering::Relaxed);
+        for app in self.apps() {
+            app.ask_readers();
+            app.expire_past(round);
+        }
+        self.core.bookmarks.expire(self.core.unix_ms());
+    }
+
+    /// What histories take, and what became of them.
+    #[must_use]
+    pub fn history(&self) -> &HistoryFigures {
+        &self.core.history
+    }
+
+    /// The sessions of this node.
+    #[must_use]
+    pub fn session_figures(&self) -> SessionFigures {
+        self.core.bookmarks.figures()
+    }
+
     /// Refuses new connections from now on, and closes all that this node has
     /// with 4200, evenly spread over `over`, so that they do not all come to
     /// another node at once.
@@ -323,6 +454,7 @@ mod tests {
         let client = ClientInfo {
             client: "js",
             address: std::net::Ipv4Addr::LOCALHOST.into(),
+            session: None,
         };
         let (mut session, connection) =
             Session::open(place, socket_id, Recorder::default(), 120, client);

@@ -10,6 +10,7 @@ use fanfare_protocol::{ChannelName, SocketId, UserId};
 use super::app::{AppHub, Audience, INLINE_WRITES};
 use super::engine::{CachedEvent, Publication};
 use super::events::Scope;
+use super::recall::Recording;
 
 /// Events that share a write at most; those behind them may not wait for room that
 /// only these would give.
@@ -45,6 +46,15 @@ pub enum Origin<'a> {
     },
     /// A part of this server; not cached.
     Adapter,
+}
+
+impl Origin<'_> {
+    fn user_id(&self) -> Option<&UserId> {
+        match self {
+            Self::Client { user_id } => *user_id,
+            Self::Api | Self::Adapter => None,
+        }
+    }
 }
 
 /// Too much waits in one of the channels already; nothing was published.
@@ -109,16 +119,25 @@ impl Publisher {
         let mut budget = INLINE_WRITES;
         for (channel, audience) in publish.channels.iter().zip(audiences) {
             let is_kept = matches!(publish.origin, Origin::Api) && channel.is_cache();
+            if let Some(bounds) = self.app.keeps(channel, publish.origin) {
+                let text = text.get_or_insert_with(|| EventText::new(publish.event, publish.data));
+                let recording = Recording {
+                    channel,
+                    bounds,
+                    draft: text.draft(channel, publish.origin.user_id()),
+                    except: publish.except,
+                    cached: is_kept.then(|| (publish.data.into(), self.cache_end())),
+                };
+                let budget = (!is_followed).then_some(&mut budget);
+                self.app.deliver_recorded(recording, budget);
+                continue;
+            }
             let goes_out = publish.scope == Scope::Cluster && self.app.core().is_clustered;
             if *audience == Audience::Nobody && !is_kept && !goes_out {
                 continue;
             }
             let text = text.get_or_insert_with(|| EventText::new(publish.event, publish.data));
-            let user_id = match publish.origin {
-                Origin::Client { user_id } => user_id,
-                Origin::Api | Origin::Adapter => None,
-            };
-            let frame = text.encode(channel, user_id);
+            let frame = text.encode(channel, publish.origin.user_id());
             let publication = Publication {
                 app: self.app.id().clone(),
                 channel: channel.clone(),

@@ -5,7 +5,7 @@
 //! released then, also when its task panics. The session is the only one that
 //! changes what its client is subscribed to and signed in as, so it needs no lock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -21,10 +21,12 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use serde_json::value::RawValue;
 
 use super::app::{AppHub, Place, wait_for};
+use super::bookmarks::{Reader, Role, SessionKey};
 use super::connection::{Connection, Outbox};
 use super::events::{HubEventKind, Scope};
 use super::presence::Member;
 use super::publisher::{Origin, Publish, Publisher};
+use super::recall::Recollection;
 use super::users::SignedIn;
 
 /// Messages that cannot be read, after which a client is closed ...
@@ -40,6 +42,8 @@ pub struct ClientInfo<'a> {
     pub client: &'a str,
     /// Where it comes from.
     pub address: IpAddr,
+    /// The session that it names, to go on where it was.
+    pub session: Option<&'a str>,
 }
 
 /// A client from its first to its last message.
@@ -58,6 +62,10 @@ pub struct Session {
     has_failed: bool,
     invalid_messages: u32,
     first_invalid_ms: u64,
+    /// For clients that have named a session, in apps with a history.
+    resumed: Option<Box<Resumed>>,
+    /// Subscriptions that wait until an earlier replay is through; never empty.
+    waiting: Option<Box<VecDeque<Subscribe>>>,
     /// Whether this client looks for `pusher_internal:subscription_error`.
     wants_internal_errors: bool,
 }
@@ -67,6 +75,18 @@ pub struct Session {
 struct Rates {
     client_events: Option<DefaultDirectRateLimiter>,
     messages: Option<DefaultDirectRateLimiter>,
+}
+
+/// The session that a client has named.
+#[derive(Debug)]
+struct Resumed {
+    key: SessionKey,
+    reader: Arc<Reader>,
+    /// `None` until the client shows by its first subscription that it is there: an
+    /// attempt to connect that it has given up must not take anything over.
+    role: Option<Role>,
+    /// Whether the session belongs to the user who is known here.
+    is_bound: bool,
 }
 
 #[derive(Debug)]
@@ -98,6 +118,17 @@ impl Session {
         };
         connection.outbox().push(&[established.encode()]);
         app.enter(Arc::clone(&connection) as Arc<Connection>);
+        let resumed = client.session.filter(|_| app.has_history()).map(|name| {
+            Box::new(Resumed {
+                key: SessionKey {
+                    app: app.id().clone(),
+                    name: name.into(),
+                },
+                reader: Reader::new(Arc::clone(&connection) as Arc<Connection>),
+                role: None,
+                is_bound: false,
+            })
+        });
         let session = Self {
             app,
             place,
@@ -108,6 +139,8 @@ impl Session {
             has_failed: false,
             invalid_messages: 0,
             first_invalid_ms: 0,
+            resumed,
+            waiting: None,
             wants_internal_errors: client.client == "pusher-dotnet-client",
         };
         (session, connection)
@@ -142,7 +175,12 @@ impl Session {
                 self.push(&ServerMessage::Pong);
                 Ok(())
             }
-            Ok(ClientMessage::Pong) => Ok(()),
+            Ok(ClientMessage::Pong) => {
+                if let Some(resumed) = &self.resumed {
+                    self.app.answered(&resumed.reader);
+                }
+                Ok(())
+            }
             _ if !self.may_send() => Err(ClientError::MessageRate),
             Ok(ClientMessage::ClientEvent(event)) => self.client_event(&event),
             Ok(ClientMessage::Subscribe(wish)) => Box::pin(self.subscribe(wish)).await,
@@ -214,7 +252,35 @@ impl Session {
 
     // Subscriptions.
 
+    /// Whether [`Self::go_on`] has something to do when the client has taken what
+    /// waits for it.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Goes on with subscriptions that had to wait for a replay.
+    pub async fn go_on(&mut self) {
+        while !self.connection.outbox().is_replaying() {
+            let Some(wish) = self.waiting.as_mut().and_then(|wishes| wishes.pop_front()) else {
+                return;
+            };
+            self.waiting.take_if(|wishes| wishes.is_empty());
+            // Its outcome has been told to the client.
+            let _ = Box::pin(self.subscribe(wish)).await;
+        }
+    }
+
     async fn subscribe(&mut self, wish: Subscribe) -> Result<(), ClientError> {
+        // One replay at a time: what waits for a client stays bounded by that, and a
+        // slow one gets on.
+        if self.connection.outbox().is_replaying() {
+            let wishes = self.waiting.get_or_insert_default();
+            if wishes.len() < self.app.app().limits.channels_per_connection {
+                wishes.push_back(wish);
+                return Ok(());
+            }
+        }
         let outcome = self.try_subscribe(&wish).await;
         let Err(error) = outcome else {
             return Ok(());
@@ -259,8 +325,14 @@ impl Session {
             });
         }
         let member = self.authorize(&channel, wish)?;
+        let recollection = self.recollection(&channel, wish, member.as_ref());
         self.app
-            .subscribe(&self.connection, &channel, member.as_ref())
+            .subscribe(
+                &self.connection,
+                &channel,
+                member.as_ref(),
+                recollection.as_ref(),
+            )
             .await?;
         if channel.needs_signature() {
             self.authorized();
@@ -268,6 +340,58 @@ impl Session {
         let user_id = member.map(|member| member.user_id);
         self.subscriptions.insert(channel, user_id);
         Ok(())
+    }
+
+    /// What is known of what this client has seen of a channel; `None` where
+    /// nothing is kept, or nobody asks.
+    fn recollection(
+        &mut self,
+        channel: &ChannelName,
+        wish: &Subscribe,
+        member: Option<&Member>,
+    ) -> Option<Recollection> {
+        if !self.app.has_history() || self.app.app().history_of(channel).is_none() {
+            return None;
+        }
+        self.claim(member.map(|member| &member.user_id));
+        let session = self
+            .resumed
+            .as_ref()
+            .and_then(|resumed| Some((Arc::clone(&resumed.reader), resumed.role?)));
+        if session.is_none() && wish.last_event_id.is_none() {
+            return None;
+        }
+        Some(Recollection {
+            last_event_id: wish.last_event_id.clone(),
+            session,
+        })
+    }
+
+    /// Takes the session that the client has named, if it may have it. `user` is
+    /// who it is on a presence channel.
+    fn claim(&mut self, user: Option<&UserId>) {
+        let Some(resumed) = &mut self.resumed else {
+            return;
+        };
+        let binds = self.app.app().bind_sessions;
+        let user = user.or(self.user.as_ref().map(|user| &user.signed_in.user_id));
+        let is_settled = match resumed.role {
+            Some(Role::Holder) => !binds || resumed.is_bound || user.is_none(),
+            Some(Role::Guest) => user.is_none(),
+            Some(Role::Stranger) => true,
+            None => false,
+        };
+        if is_settled {
+            return;
+        }
+        let bookmarks = self.app.core().bookmarks();
+        let role = bookmarks.claim(&resumed.key, &resumed.reader, user, binds);
+        resumed.role = Some(role);
+        resumed.is_bound = role == Role::Holder && user.is_some();
+    }
+
+    fn reader(&self) -> Option<&Reader> {
+        self.resumed.as_ref().map(|resumed| &*resumed.reader)
     }
 
     /// Decides whether this connection may subscribe, and as whom.
@@ -363,15 +487,30 @@ impl Session {
 
     async fn unsubscribe(&mut self, channel: &str) -> Result<(), ClientError> {
         let channel = parse_channel(channel, &self.app)?;
+        if let Some(wishes) = &mut self.waiting {
+            let before = wishes.len();
+            wishes.retain(|wish| wish.channel != channel.as_str());
+            let was_waiting = wishes.len() < before;
+            self.waiting.take_if(|wishes| wishes.is_empty());
+            if was_waiting {
+                return Ok(());
+            }
+        }
         let Some(user_id) = self.subscriptions.remove(&channel) else {
             return Err(ClientError::NotSubscribed {
                 channel: channel.to_string(),
             });
         };
-        let done = self
-            .app
-            .unsubscribe(self.connection.socket_id, &channel, user_id.as_ref());
+        let done = self.app.unsubscribe(
+            self.connection.socket_id,
+            &channel,
+            user_id.as_ref(),
+            self.reader(),
+        );
         wait_for(done).await;
+        if let Some(reader) = self.reader() {
+            reader.forget(&channel);
+        }
         Ok(())
     }
 
@@ -512,6 +651,13 @@ impl Session {
             signed_in,
             user_info: data.user_info,
         }));
+        if self
+            .resumed
+            .as_ref()
+            .is_some_and(|resumed| resumed.role.is_some())
+        {
+            self.claim(None);
+        }
         wait_for(Some(changed.told)).await;
         Ok(())
     }
@@ -530,7 +676,15 @@ impl Drop for Session {
         let socket_id = self.connection.socket_id;
         for (channel, user_id) in std::mem::take(&mut self.subscriptions) {
             // Nothing is sent to this client any more, so nobody has to wait.
-            let _ = self.app.unsubscribe(socket_id, &channel, user_id.as_ref());
+            let reader = self.reader();
+            let _ = self
+                .app
+                .unsubscribe(socket_id, &channel, user_id.as_ref(), reader);
+        }
+        if let Some(resumed) = self.resumed.take() {
+            let end_ms = self.app.session_end_ms();
+            let bookmarks = self.app.core().bookmarks();
+            bookmarks.release(&resumed.key, &resumed.reader, end_ms);
         }
         if let Some(user) = self.user.take() {
             let changed = self.app.users.sign_out(socket_id, &user.signed_in);

@@ -65,6 +65,8 @@ struct Queue {
     bytes: usize,
     /// Whether the front of `pending` has begun to go out.
     front_is_cut: bool,
+    /// What replays may add to the bound while they wait; gone when nothing waits.
+    replay_cost: usize,
     /// Bytes that the kernel took since something waits, to see progress.
     progress: u64,
     /// `progress` when the sweep last saw it change, and that time.
@@ -110,6 +112,7 @@ impl SocketOutbox {
                 pending: VecDeque::new(),
                 bytes: 0,
                 front_is_cut: false,
+                replay_cost: 0,
                 progress: 0,
                 last_progress: None,
                 tls,
@@ -128,7 +131,10 @@ impl SocketOutbox {
     }
 
     fn send<'a>(&self, frames: impl Iterator<Item = &'a Bytes> + Clone) {
-        let mut queue = self.lock();
+        self.send_under(&mut self.lock(), frames);
+    }
+
+    fn send_under<'a>(&self, queue: &mut Queue, frames: impl Iterator<Item = &'a Bytes> + Clone) {
         if queue.state != State::Open {
             return;
         }
@@ -139,23 +145,23 @@ impl SocketOutbox {
                 Ok(bytes) => taken = bytes,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => {
-                    self.abandon(&mut queue);
+                    self.abandon(queue);
                     return;
                 }
             }
         }
         queue.append(frames, taken);
-        if was_empty && queue.tls.is_some() && self.flush(&mut queue).is_err() {
-            self.abandon(&mut queue);
+        if was_empty && queue.tls.is_some() && self.flush(queue).is_err() {
+            self.abandon(queue);
             return;
         }
         if queue.is_empty() {
             return;
         }
-        if queue.cost() > self.rules.max_bytes {
+        if queue.cost() > self.rules.max_bytes + queue.replay_cost {
             self.rules.node.slow_readers.fetch_add(1, Ordering::Relaxed);
             queue.drop_whole_frames();
-            self.begin_close(&mut queue, &Close::OverCapacity);
+            self.begin_close(queue, &Close::OverCapacity);
         } else if was_empty {
             self.task.wake();
         }
@@ -316,6 +322,20 @@ impl Outbox for SocketOutbox {
         self.send(frames.iter().map(Frame::as_websocket));
     }
 
+    fn push_replay(&self, frames: &[Frame]) {
+        let cost = |frame: &Frame| frame.as_websocket().len() + FRAME_OVERHEAD;
+        let mut queue = self.lock();
+        queue.replay_cost += frames.iter().map(cost).sum::<usize>();
+        self.send_under(&mut queue, frames.iter().map(Frame::as_websocket));
+        if queue.is_empty() {
+            queue.replay_cost = 0;
+        }
+    }
+
+    fn is_replaying(&self) -> bool {
+        self.lock().replay_cost > 0
+    }
+
     fn close(&self, close: &Close) {
         let mut queue = self.lock();
         self.begin_close(&mut queue, close);
@@ -401,6 +421,7 @@ impl Queue {
         }
         // An idle connection keeps no memory for what once waited.
         self.pending = VecDeque::new();
+        self.replay_cost = 0;
     }
 
     /// Drops what waits, except a frame that has begun to go out: the client

@@ -39,6 +39,9 @@ const LINGER: Duration = Duration::from_secs(5);
 /// What one read takes from a socket at most.
 const SCRATCH_BYTES: usize = 16 << 10;
 
+/// Characters of the name of a session.
+const MAX_SESSION_NAME: usize = 128;
+
 /// Subprotocols that clients may offer; the one that is offered is chosen.
 const SUBPROTOCOLS: [&str; 4] = [
     "pusher-channels-protocol-4",
@@ -81,6 +84,8 @@ pub(super) struct Wish {
     pub(super) origin: Option<String>,
     pub(super) is_secure: bool,
     pub(super) address: IpAddr,
+    /// The session that it names, checked or not.
+    pub(super) session: Option<String>,
     /// Whether the client speaks the dialect of `/ws`.
     is_raw: bool,
 }
@@ -150,13 +155,14 @@ impl WebSockets {
         if wish.is_raw {
             self.tasks.spawn(raw::serve(sockets, upgraded, wish));
         } else {
-            self.tasks.spawn(sockets.serve(upgraded, wish));
+            // Boxed, so that the task carries no room for it.
+            self.tasks.spawn(sockets.serve(upgraded, Box::new(wish)));
         }
         answer
     }
 
     /// The life of one WebSocket.
-    async fn serve(self: Arc<Self>, upgraded: UpgradeFut, wish: Wish) {
+    async fn serve(self: Arc<Self>, upgraded: UpgradeFut, wish: Box<Wish>) {
         // Boxed, so that the room for the beginning is given back.
         let Some((mut session, connection, received)) =
             Box::pin(Arc::clone(&self).begin(upgraded, wish)).await
@@ -179,7 +185,7 @@ impl WebSockets {
     async fn begin(
         self: Arc<Self>,
         upgraded: UpgradeFut,
-        wish: Wish,
+        wish: Box<Wish>,
     ) -> Option<(Session, Arc<Connection<SocketOutbox>>, Bytes)> {
         let (outbox, received) = self.take_over(upgraded, &wish).await?;
         match self.admit(&wish).await {
@@ -188,6 +194,7 @@ impl WebSockets {
                 let client = ClientInfo {
                     client: &wish.client,
                     address: wish.address,
+                    session: wish.session.as_deref(),
                 };
                 let activity_timeout = self.settings.activity_timeout;
                 let (session, connection) =
@@ -227,6 +234,10 @@ impl WebSockets {
     /// Checks in the order of section 2.3.
     pub(super) async fn admit(&self, wish: &Wish) -> Result<Place, Close> {
         let key = wish.key.as_ref().ok_or(Close::PathNotFound)?;
+        let session = wish.session.as_deref();
+        if session.is_some_and(|name| !is_session_name(name)) {
+            return Err(Close::InvalidSession);
+        }
         let protocol = wish.protocol.as_deref().ok_or(Close::NoProtocol)?;
         if !matches!(protocol, "4" | "5" | "6" | "7") {
             return Err(Close::UnsupportedProtocol);
@@ -322,8 +333,9 @@ impl WebSockets {
                     return Err(end);
                 }
             }
-            match next_step(outbox).await {
+            match next_step(outbox, session.is_waiting()).await {
                 Step::Read => {}
+                Step::Flushed => Box::pin(session.go_on()).await,
                 Step::Closed => return Ok(()),
                 Step::Gone => return Err(None),
             }
@@ -335,6 +347,8 @@ impl WebSockets {
 enum Step {
     /// Something has arrived.
     Read,
+    /// Nothing waits for the client any more.
+    Flushed,
     /// The close frame is out.
     Closed,
     /// Nobody is there any more.
@@ -342,12 +356,14 @@ enum Step {
 }
 
 /// Waits for something to read, and sends what waits meanwhile.
-async fn next_step(outbox: &SocketOutbox) -> Step {
+/// `is_awaited` tells that the session wants to know when all of it is sent.
+async fn next_step(outbox: &SocketOutbox, is_awaited: bool) -> Step {
     poll_fn(|context| {
         outbox.register(context.waker());
         match outbox.poll_flush(context) {
             Poll::Ready(Flushed::Closed) => return Poll::Ready(Step::Closed),
             Poll::Ready(Flushed::Aborted) => return Poll::Ready(Step::Gone),
+            Poll::Ready(Flushed::Open) if is_awaited => return Poll::Ready(Step::Flushed),
             Poll::Ready(Flushed::Open) | Poll::Pending => {}
         }
         match outbox.poll_read_ready(context) {
@@ -503,10 +519,13 @@ impl Wish {
     /// `raw_key` is the app of plain WebSockets, if there are any.
     fn read<B>(request: &Request<B>, peer: Peer, raw_key: Option<&AppKey>) -> Self {
         let query = request.uri().query().unwrap_or_default();
-        let path = request.uri().path();
+        let (session, path) = split_session(request.uri().path());
         let raw_key = raw_key.filter(|_| path == raw::PATH);
         let key = raw_key.cloned().or_else(|| app_key(path));
         let mut wish = Self::new(key, query, request.headers(), peer);
+        if let Some(session) = session {
+            wish.session = Some(session.to_owned());
+        }
         if raw_key.is_some() {
             wish.is_raw = true;
             // What they speak is translated into the newest protocol.
@@ -522,6 +541,7 @@ impl Wish {
             key,
             protocol: query_value(query, "protocol"),
             client: query_value(query, "client").unwrap_or_default(),
+            session: query_value(query, "session"),
             origin: origin(headers),
             is_secure: peer.is_secure,
             address: peer.address,
@@ -534,6 +554,26 @@ pub(super) fn origin(headers: &HeaderMap) -> Option<String> {
     headers
         .get(header::ORIGIN)
         .map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned())
+}
+
+/// The session in `/s/SESSION/app/KEY`, as `wsPath` of pusher-js puts it there, and
+/// the rest of the path.
+fn split_session(path: &str) -> (Option<&str>, &str) {
+    let Some((session, _)) = path
+        .strip_prefix("/s/")
+        .and_then(|rest| rest.split_once('/'))
+    else {
+        return (None, path);
+    };
+    (Some(session), &path["/s/".len() + session.len()..])
+}
+
+/// Whether `name` can be the name of a session.
+fn is_session_name(name: &str) -> bool {
+    (1..=MAX_SESSION_NAME).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 /// The key in `/app/KEY`.
@@ -574,6 +614,23 @@ mod tests {
         assert_eq!(app_key("/app/a%20key"), Some(AppKey::new("a key")));
         for path in ["/", "/app", "/app/", "/app/key/", "/apps/key", "/x/app/key"] {
             assert_eq!(app_key(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_session_stands_before_the_rest_of_the_path() {
+        for (path, expected) in [
+            ("/app/k", (None, "/app/k")),
+            ("/s/kitchen-1/app/k", (Some("kitchen-1"), "/app/k")),
+            ("/s//app/k", (Some(""), "/app/k")),
+            ("/s/app", (None, "/s/app")),
+            ("/sx/a/app/k", (None, "/sx/a/app/k")),
+        ] {
+            assert_eq!(split_session(path), expected, "{path}");
+        }
+        assert!(is_session_name("Kitchen_1-7"));
+        for name in ["", "a.b", "a%20b", "ä", &"x".repeat(129)] {
+            assert!(!is_session_name(name), "{name}");
         }
     }
 

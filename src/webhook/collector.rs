@@ -504,6 +504,7 @@ mod tests {
         let client = ClientInfo {
             client: "js",
             address: std::net::Ipv4Addr::LOCALHOST.into(),
+            session: None,
         };
         let socket_id = "1.1".parse().unwrap();
         let (mut session, _connection) =

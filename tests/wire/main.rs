@@ -35,6 +35,7 @@ mod raw_ws;
 mod redis;
 mod redis_kinds;
 mod rooms;
+mod sessions;
 mod store;
 mod subscription_count;
 mod tls;

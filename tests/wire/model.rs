@@ -218,6 +218,7 @@ impl World {
         let info = ClientInfo {
             client: "js",
             address: std::net::Ipv4Addr::LOCALHOST.into(),
+            session: None,
         };
         let (session, connection) = Session::open(place, socket_id, Recorder::default(), 120, info);
         let mut client = Client {

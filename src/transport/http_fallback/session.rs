@@ -171,6 +171,7 @@ pub(super) fn open(fallback: &HttpFallback, record: &Record, place: Place, wish:
         ClientInfo {
             client: &wish.client,
             address: wish.address,
+            session: wish.session.as_deref(),
         },
     );
     // Nobody else sets it: a session is opened once.
@@ -196,6 +197,7 @@ async fn bind(
     wish.key = app_key(path);
     wish.protocol = query_value(query, "protocol");
     wish.client = query_value(query, "client").unwrap_or_default();
+    wish.session = query_value(query, "session");
     let place = fallback.sockets.admit(&wish).await?;
     Ok((place, wish))
 }

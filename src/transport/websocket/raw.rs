@@ -164,6 +164,7 @@ pub(super) async fn serve(sockets: Arc<WebSockets>, upgraded: UpgradeFut, wish: 
     let client = ClientInfo {
         client: "raw",
         address: wish.address,
+        session: None,
     };
     let outbox = RawOutbox::new(socket);
     let activity_timeout = sockets.settings.activity_timeout;
@@ -217,8 +218,8 @@ impl RawClient<'_> {
                 Ok(_) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                     buffer.shrink_to_fit();
-                    match next_step(&self.outbox().socket).await {
-                        Step::Read => {}
+                    match next_step(&self.outbox().socket, false).await {
+                        Step::Read | Step::Flushed => {}
                         Step::Closed => return Ok(()),
                         Step::Gone => return Err(None),
                     }
