@@ -35,6 +35,10 @@ const MAX_INVALID_MESSAGES: u32 = 10;
 /// ... when they come within this time, in milliseconds.
 const INVALID_MESSAGES_WINDOW_MS: u64 = 60_000;
 
+/// Bytes of subscriptions that may wait until a replay is through; a further one is
+/// refused. A thousand as pusher-js sends them.
+const MAX_WAITING_BYTES: usize = 256 << 10;
+
 /// What a client says about itself when it connects.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientInfo<'a> {
@@ -64,8 +68,9 @@ pub struct Session {
     first_invalid_ms: u64,
     /// For clients that have named a session, in apps with a history.
     resumed: Option<Box<Resumed>>,
-    /// Subscriptions that wait until an earlier replay is through; never empty.
-    waiting: Option<Box<VecDeque<Subscribe>>>,
+    /// Subscriptions that wait until an earlier replay is through.
+    waiting: VecDeque<Subscribe>,
+    waiting_bytes: usize,
     /// Whether this client looks for `pusher_internal:subscription_error`.
     wants_internal_errors: bool,
 }
@@ -140,7 +145,8 @@ impl Session {
             invalid_messages: 0,
             first_invalid_ms: 0,
             resumed,
-            waiting: None,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
             wants_internal_errors: client.client == "pusher-dotnet-client",
         };
         (session, connection)
@@ -256,16 +262,17 @@ impl Session {
     /// waits for it.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        self.waiting.is_some()
+        !self.waiting.is_empty()
     }
 
     /// Goes on with subscriptions that had to wait for a replay.
     pub async fn go_on(&mut self) {
         while !self.connection.outbox().is_replaying() {
-            let Some(wish) = self.waiting.as_mut().and_then(|wishes| wishes.pop_front()) else {
+            let Some(wish) = self.waiting.pop_front() else {
+                self.waiting = VecDeque::new();
                 return;
             };
-            self.waiting.take_if(|wishes| wishes.is_empty());
+            self.waiting_bytes -= cost(&wish);
             // Its outcome has been told to the client.
             let _ = Box::pin(self.subscribe(wish)).await;
         }
@@ -274,14 +281,17 @@ impl Session {
     async fn subscribe(&mut self, wish: Subscribe) -> Result<(), ClientError> {
         // One replay at a time: what waits for a client stays bounded by that, and a
         // slow one gets on.
-        if self.connection.outbox().is_replaying() {
-            let wishes = self.waiting.get_or_insert_default();
-            if wishes.len() < self.app.app().limits.channels_per_connection {
-                wishes.push_back(wish);
+        let outcome = if self.connection.outbox().is_replaying() {
+            if self.waiting_bytes + cost(&wish) <= MAX_WAITING_BYTES {
+                self.waiting_bytes += cost(&wish);
+                self.waiting.push_back(wish);
                 return Ok(());
             }
-        }
-        let outcome = self.try_subscribe(&wish).await;
+            let limit = self.subscriptions.len() + self.waiting.len();
+            Err(ClientError::TooManyChannels { limit })
+        } else {
+            self.try_subscribe(&wish).await
+        };
         let Err(error) = outcome else {
             return Ok(());
         };
@@ -487,14 +497,11 @@ impl Session {
 
     async fn unsubscribe(&mut self, channel: &str) -> Result<(), ClientError> {
         let channel = parse_channel(channel, &self.app)?;
-        if let Some(wishes) = &mut self.waiting {
-            let before = wishes.len();
-            wishes.retain(|wish| wish.channel != channel.as_str());
-            let was_waiting = wishes.len() < before;
-            self.waiting.take_if(|wishes| wishes.is_empty());
-            if was_waiting {
-                return Ok(());
-            }
+        let wishes = self.waiting.len();
+        self.waiting.retain(|wish| wish.channel != channel.as_str());
+        if self.waiting.len() < wishes {
+            self.waiting_bytes = self.waiting.iter().map(cost).sum();
+            return Ok(());
         }
         let Some(user_id) = self.subscriptions.remove(&channel) else {
             return Err(ClientError::NotSubscribed {
@@ -693,6 +700,13 @@ impl Drop for Session {
         }
         self.app.dismiss(socket_id);
     }
+}
+
+/// What a subscription takes while it waits.
+fn cost(wish: &Subscribe) -> usize {
+    let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let texts = [&wish.auth, &wish.channel_data, &wish.last_event_id].map(length);
+    size_of::<Subscribe>() + wish.channel.len() + texts.iter().sum::<usize>()
 }
 
 fn parse_channel(name: &str, app: &AppHub) -> Result<ChannelName, ClientError> {

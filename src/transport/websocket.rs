@@ -558,7 +558,7 @@ pub(super) fn origin(headers: &HeaderMap) -> Option<String> {
 
 /// The session in `/s/SESSION/app/KEY`, as `wsPath` of pusher-js puts it there, and
 /// the rest of the path.
-fn split_session(path: &str) -> (Option<&str>, &str) {
+pub(super) fn split_session(path: &str) -> (Option<&str>, &str) {
     let Some((session, _)) = path
         .strip_prefix("/s/")
         .and_then(|rest| rest.split_once('/'))

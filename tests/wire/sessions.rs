@@ -46,13 +46,7 @@ impl Heard {
 
 /// Subscribes as an app's page may, and returns what comes before a marker that is
 /// published afterwards; pings are answered if the page does so.
-async fn subscribe(
-    server: &TestServer,
-    client: &mut Client,
-    channel: &str,
-    more: Value,
-    answers_pings: bool,
-) -> Heard {
+async fn subscribe(client: &mut Client, channel: &str, more: Value, answers_pings: bool) -> Heard {
     let mut data = json!({"channel": channel});
     if channel.starts_with("private") {
         data["auth"] = client.auth(channel, None).into();
@@ -145,7 +139,7 @@ async fn a_session_gets_what_it_has_missed_on_every_kind_of_channel() {
         "private-cache-kitchen",
     ] {
         let mut client = server.connect_to(&target("a-page")).await;
-        let first = subscribe(&server, &mut client, channel, json!({}), true).await;
+        let first = subscribe(&mut client, channel, json!({}), true).await;
         assert_eq!(first, Heard::gap("new"), "{channel}");
         server.trigger(channel, "order", "seen").await;
         assert_eq!(asked(&mut client).await, ["seen"]);
@@ -157,7 +151,7 @@ async fn a_session_gets_what_it_has_missed_on_every_kind_of_channel() {
         server.trigger(channel, "order", "last").await;
 
         let mut client = server.connect_to(&target("a-page")).await;
-        let again = subscribe(&server, &mut client, channel, json!({}), true).await;
+        let again = subscribe(&mut client, channel, json!({}), true).await;
 
         assert_eq!(
             again,
@@ -204,20 +198,20 @@ async fn who_names_its_last_event_gets_each_later_one_exactly_once() {
     let since = |id: &Value| json!({"last_event_id": id});
 
     let mut client = server.connect().await;
-    let nothing = subscribe(&server, &mut client, "cache-kitchen", since(&id), false).await;
+    let nothing = subscribe(&mut client, "cache-kitchen", since(&id), false).await;
     assert_eq!(nothing, Heard::events(&[]));
     server.trigger("cache-kitchen", "order", "2").await;
     let mut client = server.connect().await;
-    let missed = subscribe(&server, &mut client, "cache-kitchen", since(&id), false).await;
+    let missed = subscribe(&mut client, "cache-kitchen", since(&id), false).await;
     assert_eq!(missed, Heard::events(&["2"]));
 
     for id in [json!("x"), json!("9999999999999-1"), json!("")] {
         let mut client = server.connect().await;
-        let heard = subscribe(&server, &mut client, "kitchen", since(&id), false).await;
+        let heard = subscribe(&mut client, "kitchen", since(&id), false).await;
         assert_eq!(heard, Heard::gap("unknown_event"), "{id}");
     }
     let mut client = server.connect().await;
-    let heard = subscribe(&server, &mut client, "kitchen", since(&json!("7-1")), false).await;
+    let heard = subscribe(&mut client, "kitchen", since(&json!("7-1")), false).await;
     assert_eq!(heard, Heard::gap("history"));
 }
 
@@ -230,14 +224,14 @@ async fn a_history_that_is_too_short_says_so_and_gives_the_rest() {
     })
     .await;
     let mut client = server.connect_to(&target("a-page")).await;
-    subscribe(&server, &mut client, "kitchen", json!({}), true).await;
+    subscribe(&mut client, "kitchen", json!({}), true).await;
     leave(&server, client, "kitchen").await;
     for data in ["1", "2", "3"] {
         server.trigger("kitchen", "order", data).await;
     }
 
     let mut client = server.connect_to(&target("a-page")).await;
-    let heard = subscribe(&server, &mut client, "kitchen", json!({}), true).await;
+    let heard = subscribe(&mut client, "kitchen", json!({}), true).await;
 
     assert_eq!(
         heard,
@@ -264,7 +258,7 @@ async fn a_history_that_is_too_short_says_so_and_gives_the_rest() {
 async fn the_newer_connection_takes_the_session_and_the_older_is_told() {
     let server = server().await;
     let mut older = server.connect_to(&target("a-page")).await;
-    subscribe(&server, &mut older, "kitchen", json!({}), true).await;
+    subscribe(&mut older, "kitchen", json!({}), true).await;
 
     // An attempt that its client has given up says nothing any more.
     let _silent = server.connect_to(&target("a-page")).await;
@@ -272,7 +266,7 @@ async fn the_newer_connection_takes_the_session_and_the_older_is_told() {
     let mut newer = server
         .connect_to(&format!("/app/{KEY}?protocol=7&session=a-page"))
         .await;
-    let heard = subscribe(&server, &mut newer, "kitchen", json!({}), true).await;
+    let heard = subscribe(&mut newer, "kitchen", json!({}), true).await;
 
     assert_eq!(heard, Heard::events(&[]));
     let (code, reason) = older.closed().await;
@@ -292,13 +286,13 @@ async fn nothing_leaks_to_another_app_channel_or_session() {
     .await;
     let channel = "private-kitchen";
     let mut client = server.connect_to(&target("a-page")).await;
-    subscribe(&server, &mut client, channel, json!({}), true).await;
+    subscribe(&mut client, channel, json!({}), true).await;
     leave(&server, client, channel).await;
     server.trigger(channel, "order", "secret").await;
 
     let mut stranger = server.connect_to(&target("another-page")).await;
     assert_eq!(
-        subscribe(&server, &mut stranger, channel, json!({}), true).await,
+        subscribe(&mut stranger, channel, json!({}), true).await,
         Heard::gap("new")
     );
     let mut guesser = server.connect_to(&target("a-page")).await;
@@ -311,14 +305,14 @@ async fn nothing_leaks_to_another_app_channel_or_session() {
     assert_eq!(guesser.next().await["event"], "pusher:subscription_error");
     guesser.receives_nothing_before_pong().await;
     assert_eq!(
-        subscribe(&server, &mut guesser, "kitchen", json!({}), true).await,
+        subscribe(&mut guesser, "kitchen", json!({}), true).await,
         Heard::gap("new")
     );
     let mut elsewhere = server
         .connect_to("/s/a-page/app/other-key?protocol=7")
         .await;
     assert_eq!(
-        subscribe(&server, &mut elsewhere, "kitchen", json!({}), true).await,
+        subscribe(&mut elsewhere, "kitchen", json!({}), true).await,
         Heard::gap("new")
     );
 }
@@ -332,21 +326,21 @@ async fn a_session_of_a_user_is_given_to_nobody_else() {
     .await;
     let mut ann = server.connect_to(&target("a-page")).await;
     ann.sign_in(r#"{"id":"ann"}"#).await;
-    subscribe(&server, &mut ann, "kitchen", json!({}), true).await;
+    subscribe(&mut ann, "kitchen", json!({}), true).await;
     server.trigger("kitchen", "order", "1").await;
     assert_eq!(asked(&mut ann).await, ["1"]);
 
     let mut bob = server.connect_to(&target("a-page")).await;
     bob.sign_in(r#"{"id":"bob"}"#).await;
     assert_eq!(
-        subscribe(&server, &mut bob, "kitchen", json!({}), true).await,
+        subscribe(&mut bob, "kitchen", json!({}), true).await,
         Heard::gap("other_user")
     );
     ann.receives_nothing_before_pong().await;
     // Before it has signed in, a page of ann's only reads how far she is.
     let mut again = server.connect_to(&target("a-page")).await;
     assert_eq!(
-        subscribe(&server, &mut again, "kitchen", json!({}), true).await,
+        subscribe(&mut again, "kitchen", json!({}), true).await,
         Heard::events(&["1"])
     );
     ann.receives_nothing_before_pong().await;
@@ -374,7 +368,7 @@ async fn a_client_that_answers_no_ping_gets_what_it_has_seen_again() {
     let server = server().await;
     let mobile = format!("/s/a-phone/app/{KEY}?client=java-client&protocol=5&version=2.4.4");
     let mut client = server.connect_to(&mobile).await;
-    subscribe(&server, &mut client, "kitchen", json!({}), false).await;
+    subscribe(&mut client, "kitchen", json!({}), false).await;
     server.trigger("kitchen", "order", "1").await;
     assert_eq!(asked(&mut client).await, ["1"]);
     server.trigger("kitchen", "order", "2").await;
@@ -382,7 +376,7 @@ async fn a_client_that_answers_no_ping_gets_what_it_has_seen_again() {
     leave(&server, client, "kitchen").await;
 
     let mut client = server.connect_to(&mobile).await;
-    let heard = subscribe(&server, &mut client, "kitchen", json!({}), false).await;
+    let heard = subscribe(&mut client, "kitchen", json!({}), false).await;
 
     assert_eq!(heard, Heard::events(&["1", "2"]));
 }
@@ -400,7 +394,7 @@ async fn a_slow_page_gets_the_rest_after_its_return() {
     .await;
     let mut client = server.connect_to(&target("a-page")).await;
     for channel in ["kitchen", "bar"] {
-        subscribe(&server, &mut client, channel, json!({}), true).await;
+        subscribe(&mut client, channel, json!({}), true).await;
     }
     let padding = "x".repeat(9_000);
     for number in 0..EVENTS {
@@ -470,10 +464,10 @@ async fn client_events_are_kept_where_the_app_says_so_but_not_for_their_sender()
     ] {
         let session = format!("listener-{channel}");
         let mut listener = server.connect_to(&target(&session)).await;
-        subscribe(&server, &mut listener, channel, json!({}), true).await;
+        subscribe(&mut listener, channel, json!({}), true).await;
         leave(&server, listener, channel).await;
         let mut sender = server.connect_to(&target(channel)).await;
-        subscribe(&server, &mut sender, channel, json!({}), true).await;
+        subscribe(&mut sender, channel, json!({}), true).await;
         sender
             .send(&json!({"event": "client-x", "channel": channel, "data": "\"hello\""}))
             .await;
@@ -482,10 +476,10 @@ async fn client_events_are_kept_where_the_app_says_so_but_not_for_their_sender()
         leave(&server, sender, channel).await;
 
         let mut listener = server.connect_to(&target(&session)).await;
-        let heard = subscribe(&server, &mut listener, channel, json!({}), true).await;
+        let heard = subscribe(&mut listener, channel, json!({}), true).await;
         assert_eq!(heard, Heard::events(expected), "{channel}");
         let mut sender = server.connect_to(&target(channel)).await;
-        let heard = subscribe(&server, &mut sender, channel, json!({}), true).await;
+        let heard = subscribe(&mut sender, channel, json!({}), true).await;
         assert_eq!(heard, Heard::events(&[]), "{channel}");
     }
 }

@@ -34,7 +34,7 @@ use self::line::{Line, Patience, Receiver, Taken, close_frame};
 use self::session::{Opening, Record, SessionId, live, open};
 use self::stream::{CutOff, Framing, StreamBody, StreamTimes};
 use super::outbox::OutboxRules;
-use super::websocket::{WebSockets, Wish, origin};
+use super::websocket::{WebSockets, Wish, origin, split_session};
 use crate::http::{Answer, AnswerBody, Cut, Peer, answer, text_answer};
 use crate::hub::Hub;
 
@@ -158,6 +158,7 @@ impl HttpFallback {
 
     /// The rest of a path below the base.
     fn below<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let (_, path) = split_session(path);
         let rest = path.strip_prefix(self.settings.path.as_str())?;
         (rest.is_empty() || rest.starts_with('/')).then_some(rest)
     }
@@ -286,7 +287,10 @@ impl HttpFallback {
         peer: Peer,
     ) -> Result<(Arc<Record>, bool), Close> {
         let query = request.uri().query().unwrap_or_default();
-        let wish = Wish::new(id.key.clone(), query, request.headers(), peer);
+        let mut wish = Wish::new(id.key.clone(), query, request.headers(), peer);
+        if let (Some(session), _) = split_session(request.uri().path()) {
+            wish.session = Some(session.to_owned());
+        }
         let patience = Patience {
             grace: self.settings.session_grace,
             // pusher-js answers heartbeats in streams, and comes back by itself
