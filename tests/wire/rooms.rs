@@ -458,6 +458,7 @@ async fn rt_online_offline_once() {
 async fn rt_stats_shapes() {
     let server = TestServer::with(|config| {
         call_centre(config);
+        config.auth.allowed_origins = vec!["https://desk.example".to_owned()];
         config.adapters.rooms.port = Some(0);
     })
     .await;
@@ -531,6 +532,7 @@ async fn rt_stats_shapes() {
     let guest = bearer(token(json!({"sub": "1", "role": "operator"})));
     for (headers, status) in [
         (("X-Forwarded-For", "203.0.113.7"), 401),
+        (("Origin", "https://elsewhere.example"), 403),
         (("Authorization", director.as_str()), 200),
         (("Authorization", &bearer(TOKEN.to_owned())), 200),
         (("Authorization", &guest), 403),
@@ -538,6 +540,15 @@ async fn rt_stats_shapes() {
     ] {
         assert_eq!(get(&[headers], path).await.status, status, "{headers:?}");
     }
+    let desk = ("Origin", "https://desk.example");
+    let shared = get(&[("Authorization", director.as_str()), desk], path).await;
+    assert_eq!(
+        (
+            shared.status,
+            &shared.headers["access-control-allow-origin"]
+        ),
+        (200, &"https://desk.example".parse().unwrap())
+    );
 }
 
 #[tokio::test]

@@ -8,10 +8,11 @@ use bytes::Bytes;
 use fanfare_protocol::{AppId, ChannelKind, ChannelName, SocketId, auth};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, StatusCode};
 use serde_json::{Map, Value, json};
 
+use super::origins::{Origins, Visitor, preflight};
 use super::token::{Person, TokenError, find, of_request};
 use super::{Authority, Decision, Outcome, Question, room};
 use crate::apps::{App, AppStore, AppStoreError};
@@ -25,9 +26,6 @@ const MAX_BODY: usize = 32 << 10;
 /// Time for a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Seconds that a browser remembers a pre-flight.
-const PREFLIGHT_AGE: &str = "600";
-
 /// Signs subscriptions and sign-ins for people with JWTs.
 #[derive(Debug)]
 pub struct AuthEndpoint {
@@ -36,7 +34,7 @@ pub struct AuthEndpoint {
     app: AppId,
     cookies: Vec<String>,
     info_claims: Vec<String>,
-    origins: Vec<String>,
+    origins: Origins,
     rates: Rates,
 }
 
@@ -88,7 +86,7 @@ impl AuthEndpoint {
             app,
             cookies: config.cookies.clone(),
             info_claims: config.info_claims.clone(),
-            origins: config.allowed_origins.clone(),
+            origins: Origins::new(&config.allowed_origins),
             rates: Rates::per_minute(config.requests_per_minute),
         }
     }
@@ -101,24 +99,19 @@ impl AuthEndpoint {
 
     /// Answers one request.
     pub async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Answer {
-        let origin = request.headers().get(header::ORIGIN).cloned();
-        let is_welcome = origin
-            .as_ref()
-            .is_none_or(|origin| self.allows(origin, request.headers()));
-        let mut answer = if !is_welcome {
+        let visitor = self.origins.visitor(&request);
+        let mut answer = if matches!(visitor, Visitor::Stranger) {
             Refusal::Origin.into_answer()
         } else if !self.rates.take(peer.address) {
             Refusal::TooMany.into_answer()
         } else if request.method() == Method::OPTIONS {
-            preflight(request.headers())
+            preflight(request.headers(), &Method::POST)
         } else {
             self.try_handle(request)
                 .await
                 .map_or_else(Refusal::into_answer, json_answer)
         };
-        if let Some(origin) = origin.filter(|_| is_welcome) {
-            self.share(&mut answer, origin);
-        }
+        self.origins.share(&mut answer, visitor);
         answer
             .headers_mut()
             .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -208,39 +201,6 @@ impl AuthEndpoint {
         }
         info.into()
     }
-
-    /// Whether a page of this origin may ask: one of the list, or our own.
-    fn allows(&self, origin: &HeaderValue, headers: &HeaderMap) -> bool {
-        let Ok(origin) = origin.to_str() else {
-            return false;
-        };
-        let is_listed = self
-            .origins
-            .iter()
-            .any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin));
-        let host = headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok());
-        let authority = origin.parse::<Uri>().ok();
-        let authority = authority.as_ref().and_then(Uri::authority);
-        is_listed || authority.is_some_and(|ours| Some(ours.as_str()) == host)
-    }
-
-    /// Lets the page of `origin`, which is welcome, read the answer.
-    fn share(&self, answer: &mut Answer, origin: HeaderValue) {
-        let headers = answer.headers_mut();
-        headers.append(header::VARY, HeaderValue::from_static("origin"));
-        if self.origins.iter().any(|allowed| allowed == "*") {
-            let everyone = HeaderValue::from_static("*");
-            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, everyone);
-            return;
-        }
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(
-            header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
-            HeaderValue::from_static("true"),
-        );
-    }
 }
 
 fn wish(path: &str) -> Option<Wish> {
@@ -254,23 +214,6 @@ fn wish(path: &str) -> Option<Wish> {
 /// The pair that signs: the newest, since the oldest are on their way out.
 fn newest(app: &App) -> &crate::apps::KeyPair {
     app.keys.last().expect("an app without a pair is refused")
-}
-
-/// A page that may ask at all may send what headers it likes.
-fn preflight(asked: &HeaderMap) -> Answer {
-    let mut answer = text_answer(StatusCode::NO_CONTENT, "");
-    let headers = answer.headers_mut();
-    headers.remove(header::CONTENT_TYPE);
-    for (name, value) in [
-        (header::ACCESS_CONTROL_ALLOW_METHODS, "POST"),
-        (header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    if let Some(wanted) = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
-    }
-    answer
 }
 
 async fn read_body(body: Incoming) -> Result<Bytes, Refusal> {

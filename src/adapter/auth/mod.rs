@@ -13,6 +13,7 @@
 mod back_end;
 mod endpoint;
 mod keys;
+pub(super) mod origins;
 mod ring;
 pub mod room;
 mod rules;

@@ -19,6 +19,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::broadcast::{Body, BodyError, Event, Kind, Order};
 use super::{Rooms, digest, event_id};
+use crate::adapter::auth::origins::{Visitor, preflight};
 use crate::adapter::auth::{bearer, room};
 use crate::apps::App;
 use crate::http::{Answer, Peer, answer};
@@ -53,6 +54,8 @@ enum Refusal {
     Path,
     #[error("Method not allowed: expected {0}")]
     Method(Method),
+    #[error("Pages of this origin may not ask: auth.allowed_origins does not name it")]
+    Origin,
     #[error("the body exceeds the allowed maximum ({MAX_BODY} bytes)")]
     BodyTooLarge,
     #[error("the body did not arrive")]
@@ -79,6 +82,15 @@ enum Refusal {
     Unavailable(anyhow::Error),
 }
 
+impl Route {
+    fn method(self) -> Method {
+        match self {
+            Self::Broadcast(_) => Method::POST,
+            Self::Connections | Self::Rooms | Self::Health => Method::GET,
+        }
+    }
+}
+
 impl Rooms {
     /// Whether a path is one of the service.
     #[must_use]
@@ -90,19 +102,27 @@ impl Rooms {
 
     /// Answers one request.
     pub async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Answer {
-        match self.try_handle(request, peer).await {
-            Ok(body) => json(StatusCode::OK, &body),
-            Err(refusal) => refusal.into_answer(),
-        }
+        let visitor = self.origins.visitor(&request);
+        let mut answer = if matches!(visitor, Visitor::Stranger) {
+            Refusal::Origin.into_answer()
+        } else if let Some(route) =
+            route(request.uri().path()).filter(|_| request.method() == Method::OPTIONS)
+        {
+            preflight(request.headers(), &route.method())
+        } else {
+            match self.try_handle(request, peer).await {
+                Ok(body) => json(StatusCode::OK, &body),
+                Err(refusal) => refusal.into_answer(),
+            }
+        };
+        self.origins.share(&mut answer, visitor);
+        answer
     }
 
     async fn try_handle(&self, request: Request<Incoming>, peer: Peer) -> Result<Value, Refusal> {
         let (head, body) = request.into_parts();
         let route = route(head.uri.path()).ok_or(Refusal::Path)?;
-        let expected = match route {
-            Route::Broadcast(_) => Method::POST,
-            _ => Method::GET,
-        };
+        let expected = route.method();
         // What holds of GET holds of HEAD.
         let is_head = head.method == Method::HEAD && expected == Method::GET;
         if head.method != expected && !is_head {
@@ -354,7 +374,7 @@ impl Refusal {
             }
             Self::BodyIncomplete | Self::Body(_) => StatusCode::BAD_REQUEST,
             Self::NoToken | Self::WrongToken | Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Origin | Self::Forbidden => StatusCode::FORBIDDEN,
             Self::TooMany | Self::Full(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Engine(_) | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }

@@ -29,6 +29,7 @@ use ulid::Ulid;
 
 use self::memory::Memory;
 use super::auth::Authority;
+use super::auth::origins::Origins;
 use super::ground::{Adapter, Ground};
 use crate::config::{AuthConfig, RoomsConfig, Secret};
 use crate::engine::RedisCommands;
@@ -50,6 +51,7 @@ const STATS_PER_MINUTE: u32 = 100;
 pub struct Rooms {
     ground: Ground,
     authority: Authority,
+    origins: Origins,
     config: RoomsConfig,
     memory: Memory,
     /// SHA-256 of what back ends must send, so that comparing tells no length.
@@ -107,6 +109,7 @@ impl Rooms {
         Self {
             ground,
             authority: Authority::new(auth),
+            origins: Origins::new(&auth.allowed_origins),
             memory,
             token: config
                 .webhook_token
