@@ -57,13 +57,12 @@ impl Drain {
     /// Returns whether nothing waits any more.
     pub(super) fn run(&mut self, budget: &mut usize) -> bool {
         while !self.is_finished {
-            while let Some(peer) = self.peers.get(self.next_peer) {
-                if *budget == 0 {
-                    return false;
-                }
-                *budget -= 1;
-                self.sent += self.batch.deliver(peer);
-                self.next_peer += 1;
+            let portion = self.peers.portion(self.next_peer, *budget);
+            self.sent += self.batch.deliver(portion);
+            *budget -= portion.len();
+            self.next_peer = self.next_peer.saturating_add(portion.len());
+            if self.next_peer < self.peers.len() {
+                return false;
             }
             self.next_step();
         }
@@ -208,10 +207,7 @@ impl Round {
             if portion.is_empty() {
                 return;
             }
-            let mut sent = Sent::default();
-            for peer in portion {
-                sent += self.batch.deliver(peer);
-            }
+            let sent = self.batch.deliver(portion);
             *self.sent.lock().unwrap_or_else(PoisonError::into_inner) += sent;
             tokio::task::yield_now().await;
         }

@@ -149,10 +149,6 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    pub(super) fn get(&self, position: usize) -> Option<&Arc<Connection>> {
-        self.list.get(position)
-    }
-
     pub(super) fn has(&self, socket_id: SocketId) -> bool {
         match &self.index {
             Some(index) => index.contains_key(&socket_id),
@@ -249,8 +245,25 @@ impl Batch {
         batch
     }
 
-    /// Sends to `peer` what is for it, and returns how much that was.
-    pub(super) fn deliver(&self, peer: &Connection) -> Sent {
+    /// Sends to each of `peers` what is for it, and returns how much that was.
+    pub(super) fn deliver(&self, peers: &[Arc<Connection>]) -> Sent {
+        if !self.exceptions.is_empty() {
+            let mut sent = Sent::default();
+            for peer in peers {
+                sent += self.deliver_but_exceptions(peer);
+            }
+            return sent;
+        }
+        for peer in peers {
+            peer.outbox().push(&self.frames);
+        }
+        Sent {
+            frames: self.frames.len() * peers.len(),
+            bytes: self.bytes * peers.len(),
+        }
+    }
+
+    fn deliver_but_exceptions(&self, peer: &Connection) -> Sent {
         let is_excepted = |position: usize| self.exceptions.contains(&(position, peer.socket_id));
         let has_exception = self
             .exceptions
