@@ -117,8 +117,8 @@ struct Ring {
     /// The newest event that there was.
     last: EventId,
     bounds: Bounds,
-    /// The sessions that are subscribed.
-    readers: Vec<Arc<Reader>>,
+    /// The sessions that are subscribed, by their connections.
+    readers: HashMap<SocketId, Arc<Reader>>,
     /// Whether the channel stands in `news`.
     is_news: bool,
     /// Set when this is a copy of what the engine keeps.
@@ -191,7 +191,7 @@ impl Past {
         encode: impl FnOnce(EventId) -> Frame,
         figures: &HistoryFigures,
     ) -> Frame {
-        let ring = ring(&mut self.channels, channel, self.vanished, bounds, figures);
+        let ring = ring(&mut self.channels, channel, self.vanished, bounds);
         let id = ring.last.next(now_ms);
         let frame = encode(id);
         let event = Event {
@@ -296,23 +296,16 @@ impl Past {
     }
 
     /// Tells `reader` of what comes on `channel` from now on.
-    pub(super) fn follow(
-        &mut self,
-        channel: &ChannelName,
-        bounds: Bounds,
-        reader: Arc<Reader>,
-        figures: &HistoryFigures,
-    ) {
-        let ring = ring(&mut self.channels, channel, self.vanished, bounds, figures);
-        ring.readers.push(reader);
+    pub(super) fn follow(&mut self, channel: &ChannelName, bounds: Bounds, reader: Arc<Reader>) {
+        let ring = ring(&mut self.channels, channel, self.vanished, bounds);
+        ring.readers.insert(reader.socket_id(), reader);
     }
 
     /// Ends that, and returns the position of the newest event.
     pub(super) fn unfollow(&mut self, channel: &ChannelName, socket_id: SocketId) -> EventId {
         match self.channels.get_mut(channel) {
             Some(ring) => {
-                ring.readers
-                    .retain(|reader| reader.socket_id() != socket_id);
+                ring.readers.remove(&socket_id);
                 ring.last
             }
             None => self.vanished,
@@ -320,11 +313,11 @@ impl Past {
     }
 
     /// Notes that a reader has answered and may be asked again.
-    pub(super) fn review(&mut self, channel: &ChannelName, position: EventId) {
+    pub(super) fn review(&mut self, channel: &ChannelName, position: EventId, socket_id: SocketId) {
         if let Some(ring) = self.channels.get_mut(channel)
             && !ring.is_news
             && ring.last > position
-            && !ring.readers.is_empty()
+            && ring.readers.contains_key(&socket_id)
         {
             ring.is_news = true;
             self.news.push(channel.clone());
@@ -339,7 +332,7 @@ impl Past {
             .filter_map(|channel| {
                 let ring = self.channels.get_mut(&channel)?;
                 ring.is_news = false;
-                let readers = ring.readers.clone();
+                let readers = ring.readers.values().cloned().collect();
                 Some((channel, readers))
             })
             .collect()
@@ -360,7 +353,6 @@ impl Past {
             let stays = !ring.events.is_empty() || !ring.readers.is_empty() || ring.copy.is_some();
             if !stays {
                 *vanished = (*vanished).max(ring.last);
-                figures.bytes.fetch_sub(ring.cost(), Ordering::Relaxed);
             }
             stays
         });
@@ -378,9 +370,11 @@ impl Past {
         figures: &HistoryFigures,
     ) {
         self.begin(EventId::at(now_ms));
+        let vanished = &mut self.vanished;
         self.channels.retain(|channel, ring| {
             let stays = keeps(channel);
             if !stays {
+                *vanished = (*vanished).max(ring.last);
                 figures.bytes.fetch_sub(ring.cost(), Ordering::Relaxed);
             }
             stays
@@ -392,7 +386,7 @@ impl Past {
         self.channels
             .iter()
             .filter(|(_, ring)| !ring.events.is_empty())
-            .map(|(channel, ring)| (ring.last, ring.bytes, channel))
+            .map(|(channel, ring)| (ring.last, ring.cost(), channel))
     }
 
     /// Drops the events of one channel, which are needed elsewhere.
@@ -400,13 +394,13 @@ impl Past {
         let Some(ring) = self.channels.get_mut(channel) else {
             return;
         };
-        ring.clear(ring.last, figures);
+        ring.floor = ring.last;
+        ring.clear(figures);
         ring.forget_sent(figures);
         figures.evicted_channels.fetch_add(1, Ordering::Relaxed);
         if ring.readers.is_empty() && ring.copy.is_none() {
             self.vanished = self.vanished.max(ring.last);
             self.channels.remove(channel);
-            figures.bytes.fetch_sub(CHANNEL_OVERHEAD, Ordering::Relaxed);
         }
     }
 }
@@ -416,11 +410,9 @@ fn ring<'a>(
     channel: &ChannelName,
     floor: EventId,
     bounds: Bounds,
-    figures: &HistoryFigures,
 ) -> &'a mut Ring {
     // The name is only copied for a new one.
     if !channels.contains_key(channel) {
-        figures.bytes.fetch_add(CHANNEL_OVERHEAD, Ordering::Relaxed);
         channels.insert(
             channel.clone(),
             Ring {
@@ -429,7 +421,7 @@ fn ring<'a>(
                 floor,
                 last: floor,
                 bounds,
-                readers: Vec::new(),
+                readers: HashMap::new(),
                 is_news: false,
                 copy: None,
             },
@@ -441,15 +433,20 @@ fn ring<'a>(
 }
 
 impl Ring {
+    /// Bytes that are charged for it: none while it holds no event, since then
+    /// nothing could be dropped to get them back.
     fn cost(&self) -> usize {
         let copy = self.copy.as_ref().map_or(0, |copy| copy.bytes());
-        self.bytes + copy + CHANNEL_OVERHEAD
+        let events = match self.bytes {
+            0 => 0,
+            bytes => bytes + CHANNEL_OVERHEAD,
+        };
+        events + copy
     }
 
     /// Puts the newest event in. Returns whether the channel has news from now on.
     fn push(&mut self, event: Event, now_ms: u64, figures: &HistoryFigures) -> bool {
-        figures.bytes.fetch_add(event.cost(), Ordering::Relaxed);
-        self.bytes += event.cost();
+        self.grow(event.cost(), figures);
         self.last = event.id;
         self.events.push_back(event);
         self.trim(now_ms, figures);
@@ -458,12 +455,21 @@ impl Ring {
         is_first
     }
 
-    /// Drops all events; what comes after `floor` will be here.
-    fn clear(&mut self, floor: EventId, figures: &HistoryFigures) {
-        self.floor = floor;
-        let freed = std::mem::take(&mut self.bytes);
+    fn grow(&mut self, bytes: usize, figures: &HistoryFigures) {
+        let before = self.cost();
+        self.bytes += bytes;
+        figures
+            .bytes
+            .fetch_add(self.cost() - before, Ordering::Relaxed);
+    }
+
+    fn clear(&mut self, figures: &HistoryFigures) {
+        let before = self.cost();
+        self.bytes = 0;
         self.events = VecDeque::new();
-        figures.bytes.fetch_sub(freed, Ordering::Relaxed);
+        figures
+            .bytes
+            .fetch_sub(before - self.cost(), Ordering::Relaxed);
     }
 
     /// Drops what the bounds do not allow.
@@ -477,9 +483,13 @@ impl Ring {
                 return;
             }
             self.floor = event.id;
-            self.bytes -= event.cost();
-            figures.bytes.fetch_sub(event.cost(), Ordering::Relaxed);
+            let cost = event.cost();
             self.events.pop_front();
+            let before = self.cost();
+            self.bytes -= cost;
+            figures
+                .bytes
+                .fetch_sub(before - self.cost(), Ordering::Relaxed);
         }
         // A channel that has become quiet keeps no memory for what once was.
         self.events = VecDeque::new();
@@ -541,6 +551,7 @@ mod tests {
     use fanfare_protocol::Limits;
     use fanfare_protocol::server_message::EventText;
 
+    use super::super::connection::recorder::Recorder;
     use super::*;
 
     const HOUR_MS: u64 = 3_600_000;
@@ -658,6 +669,27 @@ mod tests {
         );
         fixture.past.evict(&channel("x"), &fixture.figures);
         assert_eq!(fixture.figures.bytes.load(Ordering::Relaxed), 0);
+    }
+
+    /// Nothing could be dropped to get that room back.
+    #[test]
+    fn subscribers_of_channels_without_events_take_no_room_from_the_others() {
+        let mut fixture = Fixture::new(100, 1 << 20);
+        let address = std::net::Ipv4Addr::LOCALHOST.into();
+        let connection = Connection::new("1.1".parse().unwrap(), address, Recorder::default(), 0);
+        let reader = Reader::new(Arc::new(connection));
+        for number in 0..100 {
+            let name = channel(&format!("x-{number}"));
+            let (bounds, reader) = (fixture.bounds, Arc::clone(&reader));
+            fixture.past.follow(&name, bounds, reader);
+        }
+
+        assert_eq!(fixture.figures.bytes.load(Ordering::Relaxed), 0);
+        fixture.append("x-1", 2_000, None);
+        assert!(fixture.figures.bytes.load(Ordering::Relaxed) > CHANNEL_OVERHEAD);
+        fixture.past.evict(&channel("x-1"), &fixture.figures);
+        assert_eq!(fixture.figures.bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(fixture.past.channels.len(), 100);
     }
 
     #[test]

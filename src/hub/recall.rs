@@ -5,7 +5,7 @@
 
 mod shared;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -118,11 +118,11 @@ impl AppHub {
             cached,
         } = recording;
         let figures = &self.core().history;
-        let now_ms = self.core().unix_ms();
         let work = {
-            let mut guard = self.channel_shard(channel);
-            let ChannelShard { channels, past, .. } = &mut *guard;
-            let frame = past.append(
+            let mut shard = self.channel_shard(channel);
+            // Under the lock: no id may be below a position that was taken before.
+            let now_ms = self.core().unix_ms();
+            let frame = shard.past.append(
                 channel,
                 bounds,
                 now_ms,
@@ -144,16 +144,8 @@ impl AppHub {
             // Under the lock, so that a subscriber who comes after this finds a
             // cached event in one of the two places.
             self.core().engine.publish(&publication);
-            channels.get_mut(channel).and_then(|record| {
-                if let Some(event) = publication.cached {
-                    record.cache(event);
-                }
-                record.publish(publication.frame, except);
-                match budget {
-                    Some(budget) => record.lane.take_work().map(|work| (work, budget)),
-                    None => None,
-                }
-            })
+            let Publication { frame, cached, .. } = publication;
+            shard.publish(channel, frame, except, cached, budget)
         };
         if figures.is_over() {
             self.core().make_room();
@@ -201,9 +193,7 @@ impl AppHub {
         };
         let reader = Arc::clone(reader);
         if shard.past.unknown(channel).is_some() {
-            shard
-                .past
-                .follow(channel, rule.into(), reader, &self.core().history);
+            shard.past.follow(channel, rule.into(), reader);
             return;
         }
         let start = match recollection.standing(channel) {
@@ -211,9 +201,7 @@ impl AppHub {
             Standing::Unknown(_) => replay_head,
         };
         reader.begin(channel, start);
-        shard
-            .past
-            .follow(channel, rule.into(), reader, &self.core().history);
+        shard.past.follow(channel, rule.into(), reader);
     }
 
     /// Ends that for a connection that has left the channel.
@@ -232,11 +220,13 @@ impl AppHub {
 
     /// Takes the answer of a reader of the session `key` to a question.
     pub(super) fn answered(&self, key: &SessionKey, reader: &Reader) {
+        let answered = reader.answered();
         if self.core().is_clustered {
             self.core().bookmarks().changed(key);
         }
-        for (channel, position) in reader.answered().unwrap_or_default() {
-            self.channel_shard(&channel).past.review(&channel, position);
+        for (channel, position) in answered.unwrap_or_default() {
+            let mut shard = self.channel_shard(&channel);
+            shard.past.review(&channel, position, reader.socket_id());
         }
     }
 
@@ -256,7 +246,7 @@ impl AppHub {
         // How many of the channels each reader is to be asked about. Who has not
         // answered yet is asked when it has.
         let mut asked: HashMap<SocketId, (Arc<Reader>, usize)> = HashMap::new();
-        let mut refused: Vec<SocketId> = Vec::new();
+        let mut refused: HashSet<SocketId> = HashSet::new();
         for reader in news.iter().flat_map(|(_, readers)| readers) {
             let socket_id = reader.socket_id();
             if let Some((_, channels)) = asked.get_mut(&socket_id) {
@@ -265,7 +255,7 @@ impl AppHub {
                 if reader.may_ask() {
                     asked.insert(socket_id, (Arc::clone(reader), 1));
                 } else {
-                    refused.push(socket_id);
+                    refused.insert(socket_id);
                 }
             }
         }
@@ -314,11 +304,11 @@ impl AppHub {
         }
         self.has_history
             .store(!now.history.is_empty(), Ordering::Relaxed);
-        let now_ms = self.core().unix_ms();
         for shard in &self.channels {
             let mut shard = shard
                 .lock()
                 .expect("a shard is never poisoned: no panic under its lock");
+            let now_ms = self.core().unix_ms();
             let keeps = |channel: &ChannelName| {
                 before.history_of(channel).is_some() && now.history_of(channel).is_some()
             };

@@ -168,19 +168,8 @@ impl Past {
 
     /// Begins a copy, if there is none. To be called before the engine is asked to
     /// send what comes.
-    pub(in crate::hub) fn expect(
-        &mut self,
-        channel: &ChannelName,
-        bounds: Bounds,
-        figures: &HistoryFigures,
-    ) {
-        let ring = ring(
-            &mut self.channels,
-            channel,
-            EventId::default(),
-            bounds,
-            figures,
-        );
+    pub(in crate::hub) fn expect(&mut self, channel: &ChannelName, bounds: Bounds) {
+        let ring = ring(&mut self.channels, channel, EventId::default(), bounds);
         ring.bounds = bounds;
         ring.copy.get_or_insert_with(|| {
             Box::new(Copy {
@@ -259,8 +248,7 @@ impl Past {
                 frame: event.frame,
                 except: event.except,
             };
-            figures.bytes.fetch_add(event.cost(), Ordering::Relaxed);
-            ring.bytes += event.cost();
+            ring.grow(event.cost(), figures);
             ring.events.push_front(event);
         }
         ring.trim(now_ms, figures);
@@ -281,7 +269,8 @@ impl Past {
         figures: &HistoryFigures,
     ) {
         if let Some(ring) = self.channels.get_mut(channel) {
-            ring.clear(floor, figures);
+            ring.clear(figures);
+            ring.floor = floor;
             ring.last = ring.last.max(floor);
         }
     }
@@ -397,7 +386,7 @@ impl Past {
     /// those without a position begin at its end.
     pub(in crate::hub) fn begin_readers(&self, channel: &ChannelName) {
         if let Some(ring) = self.channels.get(channel) {
-            for reader in &ring.readers {
+            for reader in ring.readers.values() {
                 reader.begin_if_unknown(channel, ring.last);
             }
         }
@@ -461,9 +450,7 @@ mod tests {
                     age_ms: 3_600_000,
                 },
             };
-            fixture
-                .past
-                .expect(&channel(), fixture.bounds, &fixture.figures);
+            fixture.past.expect(&channel(), fixture.bounds);
             fixture
         }
 

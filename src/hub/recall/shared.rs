@@ -28,7 +28,8 @@ impl AppHub {
     ) {
         let channel = publication.channel.clone();
         let figures = &self.core().history;
-        let Some(rule) = self.app().history_of(&channel).cloned() else {
+        let app = self.app();
+        let Some(rule) = app.history_of(&channel) else {
             return;
         };
         let work = {
@@ -36,7 +37,7 @@ impl AppHub {
             let ChannelShard { channels, past, .. } = &mut *guard;
             // Under the lock, so that what comes later is also later there.
             let number = self.core().next_number();
-            let comes_back = self.core().engine.record(&publication, number, &rule);
+            let comes_back = self.core().engine.record(&publication, number, rule);
             channels.get_mut(&channel).and_then(|record| {
                 let event = UnderWay {
                     number,
@@ -217,9 +218,7 @@ impl AppHub {
             return false;
         };
         let mut shard = self.channel_shard(channel);
-        shard
-            .past
-            .expect(channel, rule.into(), &self.core().history);
+        shard.past.expect(channel, rule.into());
         true
     }
 
