@@ -1,6 +1,8 @@
 // Starts Fanfare and the restaurant with sample traffic, and stops everything at
 // Ctrl-C. `start` calls it.
 
+import { fileURLToPath } from 'node:url';
+
 import { startFanfare, startNode, stop, stopAtSignals } from '../support/processes.mjs';
 import { playRestaurant } from './sample_traffic.mjs';
 
@@ -12,7 +14,8 @@ const { PORT = '3000', FANFARE_PORT = '6001', METRICS_PORT = '9601' } = process.
 stopAtSignals('restaurant');
 
 try {
-  const fanfare = await startFanfare({ port: FANFARE_PORT, metricsPort: METRICS_PORT });
+  const config = fileURLToPath(new URL('fanfare.toml', import.meta.url));
+  const fanfare = await startFanfare({ port: FANFARE_PORT, metricsPort: METRICS_PORT, config });
   const url = await startNode('the back end', 'back_end/main.mjs', {
     ...CREDENTIALS,
     PUSHER_HOST: '127.0.0.1',

@@ -19,9 +19,12 @@ export function stopAtSignals(name) {
   }
 }
 
-/** Starts the Fanfare that `prepare` has built; resolves with its port. */
-export async function startFanfare({ port, metricsPort, environment = {} }) {
+/** Starts the Fanfare that `prepare` has built; resolves with its port. `config` is a file. */
+export async function startFanfare({ port, metricsPort, config, environment = {} }) {
   const arguments_ = ['serve', '--port', port, '--metrics-port', metricsPort];
+  if (config) {
+    arguments_.push('--config', config);
+  }
   const settings = { FANFARE_LOG_FORMAT: 'text', FANFARE_SERVER_SHUTDOWN_GRACE: '1', ...environment };
   const server = start('fanfare serve', process.env.FANFARE_BIN, arguments_, settings);
   const line = await server.says(/ address=\S+/);

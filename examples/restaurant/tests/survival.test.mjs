@@ -38,6 +38,29 @@ for (const [what, leave] of [
   });
 }
 
+test('what a display has missed arrives by itself, also while the back end does not answer', async (t) => {
+  const { backEnd, open } = await startRestaurant(t);
+  const wifi = await startWifi(t);
+  const kitchen = await open('/kitchen', { wifi });
+  await backEnd.order(1, [['burger']]);
+  await kitchen.shows({ grill: ['T1 | 1× House burger | new'] });
+
+  wifi.off();
+  await kitchen.isOffline();
+  const missed = await backEnd.order(2, [['fries']]);
+  await backEnd.move((await backEnd.ticketsOf(missed))[0], 'cooking');
+  await kitchen.page.route('**/api/changes?*', (route) => route.abort());
+  wifi.on();
+  await kitchen.page.waitForSelector('.ticket:has-text("T2")');
+
+  await kitchen.page.unroute('**/api/changes?*');
+  await kitchen.isLive();
+  await kitchen.shows({
+    grill: ['T1 | 1× House burger | new'],
+    fry: ['T2 | 1× French fries | cooking'],
+  });
+});
+
 test('displays find back by themselves when the server is restarted, and when it has crashed', async (t) => {
   const { server, backEnd, open } = await startRestaurant(t);
   const kitchen = await open('/kitchen');

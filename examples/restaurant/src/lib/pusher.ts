@@ -4,6 +4,7 @@ import Pusher, { type Options } from 'pusher-js';
 
 import { Connection, type Settings } from './connection';
 import { Patience } from './patience';
+import { sessionName } from './session';
 
 // pusher-js asks after this silence whether anybody is there, and gives that much
 // time for the answer. The server's own 120 s and 30 s would let a display in a
@@ -36,6 +37,8 @@ export class PusherConnection extends Connection {
   protected open(name: string): void {
     const channel = this.#pusher.subscribe(name);
     channel.bind('pusher:subscription_succeeded', () => this.subscribed(name));
+    // Fanfare cannot give it all that it has missed.
+    channel.bind('fanfare:gap', () => this.subscribed(name));
     channel.bind_global((event: string, data: unknown) => this.received(name, event, data));
   }
 
@@ -54,6 +57,8 @@ function where(settings: Settings): Options {
   const wsHost = settings.host || location.hostname;
   return {
     cluster: '',
+    // What was missed while the network was away comes by itself.
+    wsPath: `/s/${sessionName()}`,
     wsHost,
     wsPort: settings.port,
     wssPort: settings.port,

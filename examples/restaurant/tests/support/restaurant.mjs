@@ -5,7 +5,7 @@ import { credentials, startBackEnd } from './back_end.mjs';
 import { openScreen, startBrowser } from './screens.mjs';
 
 export async function startRestaurant(t, { server: settings, environment } = {}) {
-  const server = await startServer(t, settings);
+  const server = await startServer(t, { app: 'history = [{ channels = "*" }]', ...settings });
   const backEnd = await startBackEnd(t, { ...credentials(server), ...environment?.(server) });
   const browser = await startBrowser(t);
   const open = (path, device) => openScreen(browser, backEnd.url, path, device);
