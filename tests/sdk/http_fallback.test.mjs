@@ -104,6 +104,28 @@ for (const transport of TRANSPORTS) {
       await reaches(pusher, 'disconnected');
     });
 
+    test('gets what its session has missed', async (t) => {
+      const { sdk, open } = await site(t, { app: 'history = [{ channels = "orders" }]' });
+      const session = { httpPath: '/s/page-of-ann/pusher' };
+      const first = await open('ann', session);
+      const before = new Ears(first.subscribe('orders'));
+      assert.deepEqual((await before.next('fanfare:gap')).data, { reason: 'new' });
+      first.disconnect();
+      await sdk.trigger('orders', 'order', { id: 1 });
+      await sdk.trigger('orders', 'order', { id: 2 });
+
+      const again = await open('ann', session);
+      const ears = new Ears(again.subscribe('orders'));
+
+      assert.equal(transportOf(again), transport);
+      for (const id of [1, 2]) {
+        assert.deepEqual((await ears.next('order')).data, { id });
+      }
+      await sdk.trigger('orders', 'order', { id: 3 });
+      assert.deepEqual((await ears.next('order')).data, { id: 3 });
+      assert.deepEqual(ears.waiting, []);
+    });
+
     test('comes back by itself after a restart (194)', async (t) => {
       const { server, sdk, open } = await site(t);
       const ann = await open('ann');

@@ -10,7 +10,9 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { asUser, startBackEnd } from './support/back_end.mjs';
 import { startBadNetwork } from './support/bad_network.mjs';
 import { FILES, startBrowser } from './support/browser.mjs';
+import { startBalancer } from './support/balancer.mjs';
 import { client, serverSdk } from './support/clients.mjs';
+import { startRedis } from './support/redis.mjs';
 import { APP, startServer } from './support/server.mjs';
 import { eventually } from './support/within.mjs';
 
@@ -25,11 +27,35 @@ const HISTORY = 'history = [{ channels = "*kitchen", events = 20000, bytes = 167
 const IMPATIENT = { activityTimeout: 1_000, pongTimeout: 500 };
 const COMES_BACK_MS = 60_000;
 
-/** Publishes on a bad network; returns what each page heard of each channel. */
-async function run(t, { app }) {
+/** One server. */
+async function alone(t, app) {
   const server = await startServer(t, { app });
-  const sdk = serverSdk(server);
-  const network = await startBadNetwork(t, server, SEED);
+  return { sdk: serverSdk(server), entrance: server, disturb: async () => {} };
+}
+
+/** Three nodes, of which one is killed and one is started anew while events flow. */
+async function threeNodes(t, app) {
+  const redis = await startRedis(t);
+  const tables = `[engine]\nurl = "${redis}"\nnode_timeout = 6\n`;
+  const nodes = await Promise.all([1, 2, 3].map(() => startServer(t, { app, tables })));
+  const entrance = await startBalancer(t, nodes);
+  const disturb = async (progress) => {
+    if (progress === 0.3) {
+      await nodes[1].kill();
+    }
+    if (progress === 0.6) {
+      await nodes[2].stop();
+      await nodes[2].start();
+    }
+  };
+  // Its events have one order, and the nodes that go have none of them.
+  return { sdk: serverSdk(nodes[0]), entrance, disturb };
+}
+
+/** Publishes on a bad network; returns what each page heard of each channel. */
+async function run(t, { app, deployment = alone }) {
+  const { sdk, entrance, disturb } = await deployment(t, app);
+  const network = await startBadNetwork(t, entrance, SEED);
   const backEnd = await startBackEnd(t, sdk, { files: FILES });
   const pages = [
     nodePage(t, network, backEnd, 'ann'),
@@ -45,6 +71,12 @@ async function run(t, { app }) {
   while (number < EVENTS) {
     // Ten in one request, as many requests as it takes to keep the pace.
     const batch = Array.from({ length: Math.min(10, EVENTS - number) }, () => number++);
+    for (const progress of [0.3, 0.6]) {
+      const turn = Math.ceil(progress * EVENTS);
+      if (number >= turn && number - batch.length < turn) {
+        await disturb(progress);
+      }
+    }
     for (const channel of CHANNELS) {
       await sdk.triggerBatch(batch.map((n) => ({ channel, name: 'order', data: { n } })));
     }
@@ -149,22 +181,34 @@ function withoutDuplicates(numbers) {
   return [...new Set(numbers)];
 }
 
+/** Every event once, if duplicates are left out, in order; tells how many there were. */
+function assertComplete(t, heard) {
+  const all = Array.from({ length: EVENTS }, (_, n) => n);
+  let duplicates = 0;
+  for (const page of heard) {
+    for (const channel of CHANNELS) {
+      const { numbers, gaps } = page[channel];
+      assert.deepEqual(withoutDuplicates(numbers), all);
+      assert.deepEqual(gaps, ['new']);
+      duplicates += numbers.length - EVENTS;
+    }
+  }
+  t.diagnostic(`${duplicates} duplicates among ${EVENTS * heard.length * CHANNELS.length} events`);
+}
+
 describe('on a network that fails all the time', { concurrency: true }, () => {
   test('pages with a session handle every event, in order', async (t) => {
     const { heard, network } = await run(t, { app: HISTORY });
 
-    const all = Array.from({ length: EVENTS }, (_, n) => n);
-    let duplicates = 0;
-    for (const page of heard) {
-      for (const channel of CHANNELS) {
-        const { numbers, gaps } = page[channel];
-        assert.deepEqual(withoutDuplicates(numbers), all);
-        assert.deepEqual(gaps, ['new']);
-        duplicates += numbers.length - EVENTS;
-      }
-    }
+    assertComplete(t, heard);
     assert.ok(network.faults.cut > 0 && network.faults.swallowed > 0);
-    t.diagnostic(`${duplicates} duplicates among ${EVENTS * heard.length * CHANNELS.length} events`);
+  });
+
+  test('also on three nodes, of which one is killed and one is restarted', async (t) => {
+    const { heard, network } = await run(t, { app: HISTORY, deployment: threeNodes });
+
+    assertComplete(t, heard);
+    assert.ok(network.faults.cut > 0 && network.faults.swallowed > 0);
   });
 
   test('without a history the same pages lose some', async (t) => {
