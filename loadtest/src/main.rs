@@ -24,7 +24,9 @@ use tokio_rustls::rustls::ClientConfig;
 
 use crate::floor::Fault;
 use crate::report::Report;
-use crate::scenario::{Batch, Channels, ClientEvents, Connect, Fanout, Latency, Presence, Trigger};
+use crate::scenario::{
+    Batch, Channels, ClientEvents, Connect, Fanout, Latency, Presence, Resume, Trigger,
+};
 
 /// Measures what a Pusher-compatible server costs per delivery.
 #[derive(Debug, Parser)]
@@ -76,6 +78,8 @@ enum Scenario {
     Presence(For<Presence>),
     /// Have one client of each channel send events to the others
     ClientEvents(For<ClientEvents>),
+    /// Cut connections with a session and have them come back for what they missed
+    Resume(For<Resume>),
 }
 
 #[derive(Debug, Args)]
@@ -152,6 +156,7 @@ impl Scenario {
             Self::Batch(For { scenario, server }) => (scenario.run(&server).await?, server),
             Self::Presence(For { scenario, server }) => (scenario.run(&server).await?, server),
             Self::ClientEvents(For { scenario, server }) => (scenario.run(&server).await?, server),
+            Self::Resume(For { scenario, server }) => (scenario.run(&server).await?, server),
         })
     }
 }

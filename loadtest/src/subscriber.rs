@@ -71,9 +71,18 @@ struct Added {
 impl Subscriber {
     /// Connects and waits for the greeting.
     pub(crate) async fn connect(server: &Server) -> anyhow::Result<Self> {
+        Self::connect_below(server, "").await
+    }
+
+    /// The same, with a session.
+    pub(crate) async fn resume(server: &Server, session: &str) -> anyhow::Result<Self> {
+        Self::connect_below(server, &format!("/s/{session}")).await
+    }
+
+    async fn connect_below(server: &Server, path: &str) -> anyhow::Result<Self> {
         let mut stream = stream::connect(server).await?;
         let request = format!(
-            "GET /app/{}?protocol=7&client=js&version=8.6.0 HTTP/1.1\r\nHost: loadtest\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+            "GET {path}/app/{}?protocol=7&client=js&version=8.6.0 HTTP/1.1\r\nHost: loadtest\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
             server.key
         );
         stream.write_all(request.as_bytes()).await?;
@@ -186,6 +195,54 @@ impl Subscriber {
         ledger.tally.ended().await;
         self.nothing_more().await?;
         Ok(reads)
+    }
+
+    /// Receives what the session has missed, as `expected`, and nothing more but
+    /// questions how far it is, which it answers.
+    pub(crate) async fn catch_up(
+        &mut self,
+        tally: &Tally,
+        expected: Expected,
+    ) -> anyhow::Result<()> {
+        let marker = format!(r#""event":"{}""#, expected.event);
+        let mut due = expected.first;
+        while due < expected.first + expected.step * expected.messages {
+            let payload = self.next().await?;
+            let payload = &self.received[payload];
+            if find(payload, b"\"pusher:ping\"").is_some() {
+                self.pong().await?;
+                continue;
+            }
+            let message =
+                data(payload, marker.as_bytes()).filter(|data| data.len() == expected.bytes);
+            let message = message.and_then(parse).map(|(message, _)| message);
+            ensure!(
+                message == Some(due),
+                "got {} where message {due} was due",
+                String::from_utf8_lossy(payload)
+            );
+            due += expected.step;
+            tally.count();
+        }
+        tally.ended().await;
+        // The question behind the last message.
+        if expected.messages > 0 {
+            self.expect("pusher:ping").await?;
+            self.pong().await?;
+        }
+        self.nothing_more().await
+    }
+
+    /// Reads that nothing is known of the session yet.
+    pub(crate) async fn gap(&mut self) -> anyhow::Result<()> {
+        let expected = "the server must keep the past of the channel: loadtest/history.toml";
+        self.expect("fanfare:gap").await.context(expected)?;
+        Ok(())
+    }
+
+    async fn pong(&mut self) -> anyhow::Result<()> {
+        self.send(0x81, br#"{"event":"pusher:pong","data":{}}"#)
+            .await
     }
 
     /// Receives `members` join events, and nothing more. Returns who joined, in the

@@ -73,11 +73,15 @@ fn fanfare() -> Server {
 }
 
 fn fanfare_with(variables: &[(&str, &Path)]) -> Server {
-    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/fanfare.toml");
+    configured("fanfare.toml", variables)
+}
+
+fn configured(file: &str, variables: &[(&str, &Path)]) -> Server {
+    let config = format!("{}/{file}", env!("CARGO_MANIFEST_DIR"));
     let arguments = [
         "serve",
         "--config",
-        config,
+        &config,
         "--port",
         "0",
         "--metrics-port",
@@ -159,6 +163,29 @@ fn the_floor_delivers_everything() {
 #[test]
 fn fanfare_delivers_everything() {
     every_scenario_passes(&fanfare());
+}
+
+#[test]
+fn sessions_get_all_that_they_have_missed() {
+    let server = configured("history.toml", &[]);
+    for missed in ["0", "250"] {
+        let arguments = ["resume", "--connections", "30", "--missed", missed];
+
+        let output = load(&server, &arguments);
+
+        let text = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{errors}");
+        assert!(text.contains("server CPU per resume"), "{text}");
+        assert_eq!(
+            text.contains("server CPU per replayed event"),
+            missed != "0"
+        );
+    }
+    let without = load(&fanfare(), &["resume", "--connections", "1"]);
+    assert_eq!(without.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&without.stderr);
+    assert!(errors.contains("must keep the past"), "{errors}");
 }
 
 /// With an authority that only this test knows.

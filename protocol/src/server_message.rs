@@ -32,6 +32,14 @@ pub enum ServerMessage<'a> {
     Pong,
     /// Asks for `pusher:pong`.
     Ping,
+    /// The same, behind the events that a subscriber had missed: their number, for
+    /// clients that look.
+    PingAfterReplay {
+        /// The channel.
+        channel: &'a ChannelName,
+        /// How many they were.
+        events: usize,
+    },
     /// A subscription to any channel but presence ones.
     SubscriptionSucceeded {
         /// The channel.
@@ -163,6 +171,11 @@ impl ServerMessage<'_> {
             Self::Error(client_error) => error(client_error.code(), &client_error.to_string()),
             Self::Pong => message("pusher:pong", None, "{}"),
             Self::Ping => message("pusher:ping", None, "{}"),
+            Self::PingAfterReplay { channel, events } => {
+                // A name of a channel needs no escape.
+                let data = format!(r#"{{"channel":"{channel}","replayed":{events}}}"#);
+                message("pusher:ping", None, &data)
+            }
             Self::SubscriptionSucceeded { channel } => message(
                 "pusher_internal:subscription_succeeded",
                 Some(channel.as_str()),
@@ -539,6 +552,19 @@ mod tests {
             r#"{"event":"fanfare:gap","data":"{\"reason\":\"history\"}","channel":"kitchen"}"#
         );
         assert!(gap("private-encrypted-x").starts_with(r#"{"event":"pusher:fanfare_gap""#));
+    }
+
+    #[test]
+    fn the_question_behind_a_replay_tells_how_much_it_was() {
+        let channel = channel("private-kitchen");
+        let ping = ServerMessage::PingAfterReplay {
+            channel: &channel,
+            events: 3,
+        };
+        assert_eq!(
+            text(&ping.encode()),
+            r#"{"event":"pusher:ping","data":"{\"channel\":\"private-kitchen\",\"replayed\":3}"}"#
+        );
     }
 
     /// Checklist 82.

@@ -167,7 +167,12 @@ impl Reader {
             if (is_last || bytes >= REPLAY_BYTES_PER_PING) && state.pings.len() < MAX_OPEN_PINGS {
                 bytes = 0;
                 state.pings.push_back(vec![(channel.clone(), *id)]);
-                frames.push(ServerMessage::Ping.encode());
+                let events = events.len();
+                let ping = match is_last {
+                    true => ServerMessage::PingAfterReplay { channel, events },
+                    false => ServerMessage::Ping,
+                };
+                frames.push(ping.encode());
             }
         }
         self.connection.outbox().push_replay(&frames);

@@ -409,6 +409,12 @@ impl Hub {
         self.core.bookmarks.figures()
     }
 
+    /// Sessions of an app whose client is away that may be kept.
+    #[must_use]
+    pub fn max_sessions(&self) -> usize {
+        self.core.bookmarks.max_sessions()
+    }
+
     /// How far sessions are of which the engine has not been told: `limit` of them,
     /// and the next ones with the next call.
     #[must_use]

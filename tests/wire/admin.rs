@@ -494,6 +494,9 @@ async fn every_operation_answers_as_the_document_says() {
         ),
         (&json!(true), &json!(true))
     );
+    let history = &nodes["nodes"][0]["history"];
+    assert_eq!(history["sessions_connected"], 0);
+    assert!(history["max_bytes"].as_u64().unwrap() > 0, "{nodes}");
 
     // Ends.
     let again = format!("{path}?reconnect=true");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare::config::{AppConfig, HistoryRuleConfig};
+use fanfare::config::{AppConfig, Config, HistoryRuleConfig};
 use serde_json::{Value, json};
 
 use super::support::{Client, ID, KEY, TestServer, auth_for, soon};
@@ -388,15 +388,22 @@ async fn a_client_that_answers_no_ping_gets_what_it_has_seen_again() {
 
 #[tokio::test]
 async fn a_slow_page_gets_the_rest_after_its_return() {
+    let server = TestServer::with(small_queues).await;
+    is_slow_and_returns(&server).await;
+}
+
+/// A large past, and little room for a client that reads slowly.
+pub(crate) fn small_queues(config: &mut Config) {
+    let mut rule = HistoryRuleConfig::new("*");
+    rule.events = 10_000;
+    rule.bytes = 64 << 20;
+    config.apps[0].history = vec![rule];
+    config.connection.outbox_bytes = 64 << 10;
+}
+
+/// A page that reads nothing for so long that it is closed, and comes back.
+pub(crate) async fn is_slow_and_returns(server: &TestServer) {
     const EVENTS: usize = 1_500;
-    let server = TestServer::with(|config| {
-        let mut rule = HistoryRuleConfig::new("*");
-        rule.events = 10_000;
-        rule.bytes = 64 << 20;
-        config.apps[0].history = vec![rule];
-        config.connection.outbox_bytes = 64 << 10;
-    })
-    .await;
     let mut client = server.connect_to(&target("a-page")).await;
     for channel in ["kitchen", "bar"] {
         subscribe(&mut client, channel, json!({}), true).await;

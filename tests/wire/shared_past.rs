@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 
 use super::deployment::Deployment;
 use super::redis::Redis;
-use super::sessions::{Heard, asked, everything, hear, leave, pong, subscribe, target};
+use super::sessions::{
+    Heard, asked, everything, hear, is_slow_and_returns, leave, pong, small_queues, subscribe,
+    target,
+};
 use super::support::{Client, TestServer, eventually};
 
 const CHANNEL: &str = "private-kitchen";
@@ -380,6 +383,13 @@ async fn what_redis_does_not_have_any_more_is_a_gap() {
     assert_eq!(heard.gap.as_deref(), Some("history"));
     let (_, heard) = page(&two, "another", "kitchen").await;
     assert_eq!(heard, Heard::gap("new"));
+}
+
+#[tokio::test]
+async fn a_slow_page_gets_the_rest_from_redis() {
+    let redis = Redis::start().await;
+    let server = node_with(&redis, small_queues).await;
+    is_slow_and_returns(&server).await;
 }
 
 /// Also those that end before Redis was told of them.

@@ -5,6 +5,7 @@ mod client_events;
 mod connect;
 mod fanout;
 mod presence;
+mod resume;
 mod trigger;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub(crate) use self::client_events::ClientEvents;
 pub(crate) use self::connect::Connect;
 pub(crate) use self::fanout::{Channels, Fanout, Latency};
 pub(crate) use self::presence::Presence;
+pub(crate) use self::resume::Resume;
 pub(crate) use self::trigger::Trigger;
 use crate::Server;
 use crate::progress::bar;
@@ -56,6 +58,35 @@ impl Deliveries {
 
 /// Opens `number` connections, `at_once` at the same time.
 async fn open(server: &Server, number: usize, at_once: usize) -> anyhow::Result<Vec<Subscriber>> {
+    open_each(number, at_once, |_| {
+        let server = server.clone();
+        async move { Subscriber::connect(&server).await }
+    })
+    .await
+}
+
+/// As [`open`], each with the session that `name` gives for its number.
+async fn open_sessions(
+    server: &Server,
+    number: usize,
+    at_once: usize,
+    name: impl Fn(usize) -> String,
+) -> anyhow::Result<Vec<Subscriber>> {
+    open_each(number, at_once, |number| {
+        let (server, name) = (server.clone(), name(number));
+        async move { Subscriber::resume(&server, &name).await }
+    })
+    .await
+}
+
+async fn open_each<F>(
+    number: usize,
+    at_once: usize,
+    connect: impl Fn(usize) -> F,
+) -> anyhow::Result<Vec<Subscriber>>
+where
+    F: Future<Output = anyhow::Result<Subscriber>> + Send + 'static,
+{
     let files = rlimit::increase_nofile_limit(u64::MAX)?;
     ensure!(
         number as u64 + SPARE_FILES <= files,
@@ -65,9 +96,8 @@ async fn open(server: &Server, number: usize, at_once: usize) -> anyhow::Result<
     let mut connections = Vec::with_capacity(number);
     for begin in (0..number).step_by(at_once) {
         let mut opening = JoinSet::new();
-        for _ in begin..(begin + at_once).min(number) {
-            let server = server.clone();
-            opening.spawn(async move { Subscriber::connect(&server).await });
+        for number in begin..(begin + at_once).min(number) {
+            opening.spawn(connect(number));
         }
         while let Some(opened) = opening.join_next().await {
             connections.push(opened??);

@@ -1,5 +1,7 @@
 //! The nodes of the deployment, as far as this one knows.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use hyper::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -7,6 +9,7 @@ use utoipa::ToSchema;
 use super::error::AdminError;
 use super::{Admin, Call, reply};
 use crate::http::Answer;
+use crate::hub::Hub;
 
 /// The nodes.
 #[derive(Debug, Serialize, ToSchema)]
@@ -38,6 +41,53 @@ pub(super) struct NodeView {
     database_is_up: Option<bool>,
     /// Figures of the connection with other nodes.
     figures: Vec<FigureView>,
+    /// Past events and sessions of this node.
+    history: HistoryView,
+}
+
+/// Past events and sessions of a node. What counts, counts since its start.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct HistoryView {
+    /// Bytes of past events that it keeps.
+    bytes: u64,
+    /// Bytes that it may keep.
+    max_bytes: u64,
+    /// Channels whose past was dropped to stay below that.
+    evicted_channels: u64,
+    /// Subscriptions that were given what they had missed.
+    replays: u64,
+    /// Events in these.
+    replayed_events: u64,
+    /// Subscriptions and channels that were told that something may be missing.
+    gaps: u64,
+    /// Sessions with a connection.
+    sessions_connected: u64,
+    /// Sessions whose client is away.
+    sessions_waiting: u64,
+    /// Bytes of these.
+    session_bytes: u64,
+    /// Sessions that were forgotten before their time.
+    sessions_dropped: u64,
+}
+
+impl HistoryView {
+    fn of(hub: &Hub) -> Self {
+        let history = hub.history();
+        let sessions = hub.session_figures();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Self {
+            bytes: history.bytes.load(Ordering::Relaxed) as u64,
+            max_bytes: history.max_bytes as u64,
+            evicted_channels: read(&history.evicted_channels),
+            replays: read(&history.replays),
+            replayed_events: read(&history.replayed_events),
+            gaps: read(&history.gaps),
+            sessions_connected: sessions.connected as u64,
+            sessions_waiting: sessions.waiting as u64,
+            session_bytes: sessions.waiting_bytes as u64,
+            sessions_dropped: sessions.dropped,
+        }
+    }
 }
 
 /// Something that the node counts.
@@ -72,6 +122,7 @@ pub(super) async fn list(admin: &Admin, _call: &Call<'_>) -> Result<Answer, Admi
         is_draining: node.is_draining(),
         is_clustered: parts.hub.engine().is_clustered(),
         figures: figures.collect(),
+        history: HistoryView::of(&parts.hub),
         degraded: health.degraded,
         database_is_up: parts.replica.as_ref().map(|replica| replica.is_reachable()),
     };

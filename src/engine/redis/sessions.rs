@@ -20,8 +20,18 @@ use super::{Shared, message, script};
 use crate::hub::Hub;
 use crate::hub::engine::{ClaimedSession, EngineError, Role, SessionClaim, SessionState};
 
-static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("claim_session.lua")));
-static SAVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("save_session.lua")));
+static CLAIM: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!(
+        include_str!("keep_session.lua"),
+        include_str!("claim_session.lua")
+    ))
+});
+static SAVE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!(
+        include_str!("keep_session.lua"),
+        include_str!("save_session.lua")
+    ))
+});
 static PRESENT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("present.lua")));
 
 /// Between two rounds.
@@ -62,12 +72,12 @@ pub(super) async fn claim(
         .key(partition.session(claim.name))
         .key(partition.sessions())
         .arg(claim.name)
+        .arg(partition.session(""))
+        .arg(keep_ms(claim.age))
+        .arg(claim.max_sessions.div_ceil(usize::from(PARTITIONS)))
         .arg(&me)
         .arg(claim.user.map_or("", |user| user.as_str()))
         .arg(u8::from(claim.is_bound_to_user))
-        .arg(keep_ms(claim.age))
-        .arg(claim.max_sessions.div_ceil(usize::from(PARTITIONS)))
-        .arg(partition.session(""))
         .invoke_async(&mut connection)
         .await?;
     let answer: Vec<String> = answer
@@ -157,12 +167,18 @@ async fn save_all(shared: &Shared, hub: &Hub) {
         }
         let saves = states
             .iter()
-            .map(|state| save_one(shared, connection.clone(), state));
+            .map(|state| save_one(shared, connection.clone(), state, hub.max_sessions()));
         let mut failed = Vec::new();
         for (state, outcome) in states.iter().zip(join_all(saves).await) {
-            if let Err(error) = outcome {
-                tracing::debug!(%error, "a session cannot be kept yet");
-                failed.push(state.clone());
+            match outcome {
+                Ok(forgotten) => {
+                    let counter = &shared.counters.sessions_forgotten;
+                    counter.fetch_add(forgotten, Ordering::Relaxed);
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "a session cannot be kept yet");
+                    failed.push(state.clone());
+                }
             }
         }
         if !failed.is_empty() {
@@ -177,7 +193,8 @@ async fn save_one(
     shared: &Shared,
     mut connection: Connection,
     state: &SessionState,
-) -> RedisResult<()> {
+    max_sessions: usize,
+) -> RedisResult<u64> {
     let mut positions = state.positions.clone();
     if state.is_review {
         let moves = positions.iter().map(|(channel, position)| {
@@ -195,15 +212,16 @@ async fn save_one(
     call.key(partition.session(name))
         .key(partition.sessions())
         .arg(name)
+        .arg(partition.session(""))
+        .arg(keep_ms(state.age))
+        .arg(max_sessions.div_ceil(usize::from(PARTITIONS)))
         .arg(holder(shared, state.socket_id))
         .arg(state.user.as_ref().map_or("", |user| user.as_str()))
-        .arg(sockets.join(" "))
-        .arg(keep_ms(state.age));
+        .arg(sockets.join(" "));
     for (channel, position) in positions {
         call.arg(channel.as_str()).arg(position.to_string());
     }
-    let _: i64 = call.invoke_async(&mut connection).await?;
-    Ok(())
+    call.invoke_async(&mut connection).await
 }
 
 async fn present(
