@@ -25,7 +25,7 @@ pub use self::apps::{Changes, StoredApp};
 pub use self::journal::{Entry, Journal, KEEP_INTERVAL, Progress};
 pub use self::replica::{Change, Replica};
 pub use self::sums::{Point, Span, Sums};
-pub use self::usage::UsageRow;
+pub use self::usage::{PORTION, UsageRow};
 use crate::apps::{Vault, VaultError};
 use crate::config::{ConfigError, StoreConfig};
 
@@ -57,6 +57,9 @@ pub enum StoreError {
     /// It does not answer, or answers with an error of its own.
     #[error("the database cannot be used: {0}")]
     Database(#[from] sqlx::Error),
+    /// It takes too long.
+    #[error("the database does not answer within {} s", .0.as_secs())]
+    NoAnswer(Duration),
     /// Its tables cannot be brought up to date.
     #[error("the tables of the database cannot be brought up to date: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),

@@ -531,6 +531,8 @@ async fn every_operation_answers_as_the_document_says() {
     assert_eq!(operator.called, operator.operations());
 }
 
+    // Though the webhook is no more.
+    assert_eq!(statistics["now"]["webhooks_delivered"], 2);
 #[tokio::test]
 async fn without_a_database_apps_of_the_file_are_shown_and_not_changed() {
     let server = TestServer::with(|config| {

@@ -603,39 +603,36 @@ async fn counts_of_nodes_add_up(on: &TestDatabase) {
 async fn a_node_writes_down_what_its_apps_did() {
     let on = TestDatabase::sqlite();
     let database = on.open().await;
-    let retention = Retention {
-        minutes: Duration::from_secs(3_600),
-        hours: Duration::from_secs(86_400),
-    };
     for store in [Some(database), None] {
-        let patience = Duration::from_secs(60);
-        let hub = std::sync::Arc::new(Hub::new(
-            std::sync::Arc::new(MemoryEngine::new()),
-            Timeouts {
-                ping_after: patience,
-                pong_wait: patience,
-                authorization: patience,
-                stalled_write: patience,
-            },
-            10,
-            TaskTracker::new(),
-        ));
+        let hub = quiet_hub();
         let app = std::sync::Arc::new(fanfare::apps::App::new("1", "key", "secret"));
         let usage = Usage::new(
             std::sync::Arc::clone(&hub),
             None,
             store,
-            retention,
+            RETENTION,
             "node".to_owned(),
         );
         let counters = &hub.app(&app).counters;
-        let at = |seconds| std::time::UNIX_EPOCH + Duration::from_secs(seconds);
         let add = |count| {
             counters
                 .messages_sent
                 .fetch_add(count, std::sync::atomic::Ordering::Relaxed)
         };
 
+    // Nodes that write the same day do not wait for one another.
+    let one: Vec<_> = (0..100).map(|id: u32| (id.to_string(), 1)).collect();
+    let two: Vec<_> = one.iter().cloned().rev().collect();
+    let write = async |messages: &Vec<(String, u64)>| {
+        for _ in 0..5 {
+            database.add_messages(7, messages.clone()).await.unwrap();
+        }
+    };
+    tokio::join!(write(&one), write(&two));
+    let all = database.messages_of(7).await.unwrap();
+    assert_eq!(all.len(), 100);
+    assert!(all.iter().all(|(_, messages)| *messages == 10), "{all:?}");
+    assert_eq!(database.messages_of(8).await.unwrap(), []);
         add(5);
         usage.round(at(7_210)).await;
         add(2);
@@ -644,6 +641,75 @@ async fn a_node_writes_down_what_its_apps_did() {
         usage.round(at(7_260)).await;
 
         for (who, span, expected) in [
+fn quiet_hub() -> std::sync::Arc<Hub> {
+    let patience = Duration::from_secs(60);
+    std::sync::Arc::new(Hub::new(
+        std::sync::Arc::new(MemoryEngine::new()),
+        Timeouts {
+            ping_after: patience,
+            pong_wait: patience,
+            authorization: patience,
+            stalled_write: patience,
+        },
+        10,
+        TaskTracker::new(),
+    ))
+}
+
+const RETENTION: Retention = Retention {
+    minutes: Duration::from_secs(3_600),
+    hours: Duration::from_secs(86_400),
+};
+
+fn at(seconds: u64) -> std::time::SystemTime {
+    std::time::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+/// What an outage has heaped up may be more than a database takes at once.
+#[tokio::test]
+async fn statistics_that_wait_are_written_down_bit_by_bit() {
+    let on = TestDatabase::sqlite();
+    let database = on.open().await;
+    let hub = quiet_hub();
+    for id in 0..600 {
+        let app = fanfare::apps::App::new(&format!("{id:03}"), &format!("key-{id}"), "s");
+        let hub = hub.app(&std::sync::Arc::new(app));
+        let counter = &hub.counters.messages_sent;
+        counter.fetch_add(5, std::sync::atomic::Ordering::Relaxed);
+    }
+    let usage = Usage::new(
+        hub,
+        None,
+        Some(database.clone()),
+        RETENTION,
+        "node".to_owned(),
+    );
+    let sent = async |app: &str| {
+        let points = usage
+            .read(Some(app), Span::Minute, 0, 10_000)
+            .await
+            .unwrap();
+        points
+            .iter()
+            .map(|point| point.sums.messages_sent)
+            .sum::<u64>()
+    };
+    let raw = on.raw().await;
+    let run = async |statement: &'static str| {
+        sqlx::query(statement).execute(&raw).await.unwrap();
+    };
+    run("CREATE TRIGGER full BEFORE INSERT ON fanfare_usage WHEN NEW.app_id = '599' BEGIN SELECT RAISE(ABORT, 'full'); END").await;
+
+    usage.round(at(7_210)).await;
+    assert_eq!([sent("000").await, sent("599").await], [5, 0]);
+
+    run("DROP TRIGGER full").await;
+    usage.round(at(7_220)).await;
+    for app in ["000", "498", "499", "500", "599"] {
+        assert_eq!(sent(app).await, 5, "{app}");
+    }
+}
+
             (Some("1"), Span::Minute, vec![(7_200, 7), (7_260, 1)]),
             (None, Span::Minute, vec![(7_200, 7), (7_260, 1)]),
             (Some("1"), Span::Hour, vec![(7_200, 8)]),
