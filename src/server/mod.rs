@@ -468,7 +468,15 @@ impl Server {
         }
         end.cancel();
         background.close();
-        background.wait().await;
+        // Twice as long, since the books have last words of their own. Whoever asks on
+        // the second port and does not read would wait for ever.
+        let outcome = tokio::time::timeout(2 * LAST_WORDS, background.wait()).await;
+        if outcome.is_err() {
+            tracing::warn!(
+                tasks = background.len(),
+                "stopped before the second port and the statistics had ended"
+            );
+        }
         tracing::info!("stopped");
         Ok(())
     }
