@@ -263,7 +263,7 @@ impl Server {
                 minutes: Duration::from_secs(3_600 * u64::from(config.usage.minute_counts_hours)),
                 hours: Duration::from_secs(86_400 * u64::from(config.usage.hour_counts_days)),
             },
-            node_name(config.server.port),
+            node_name(listener_address.port()),
         ));
         let admin = config.admin.token.as_ref().map(|token| {
             let parts = AdminParts {

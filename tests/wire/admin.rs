@@ -537,6 +537,9 @@ async fn every_operation_answers_as_the_document_says() {
 async fn without_a_database_apps_of_the_file_are_shown_and_not_changed() {
     let server = TestServer::with(|config| {
         config.admin.token = Some(TOKEN.into());
+    let name = nodes["nodes"][0]["name"].as_str().unwrap();
+    let port = server.address.port();
+    assert!(name.ends_with(&format!(":{port}")), "{name}");
         config.apps.push(app("2", "key-2", "precious"));
     })
     .await;
