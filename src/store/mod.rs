@@ -72,6 +72,9 @@ pub enum StoreError {
     /// The id or key is taken.
     #[error("{0} exists already")]
     Exists(String),
+    /// There is no app with this id.
+    #[error("there is no app with the id {0} in the database")]
+    NoApp(String),
     /// There is none.
     #[error("there is no {0}")]
     NotFound(String),

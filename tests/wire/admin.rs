@@ -315,7 +315,8 @@ async fn every_operation_answers_as_the_document_says() {
             .to_string()
             .contains(created["secret"].as_str().unwrap())
     );
-    let patch = json!({"limits": {"connections": null}, "watchlist": true});
+    let patch = json!({"limits": {"connections": null}, "watchlist": true,
+        "bind_sessions": true, "history": [{"channels": "kitchen*"}]});
     let patched = operator.call("PATCH", "/apps/7", &patch).await.json();
     assert_eq!(patched["settings"]["limits"]["connections"], Value::Null);
     assert_eq!(patched["settings"]["client_events"], true);
@@ -358,9 +359,12 @@ async fn every_operation_answers_as_the_document_says() {
     assert_eq!(refused, (422, "invalid_value".to_owned()));
     let id = added.json()["id"].as_str().unwrap().to_owned();
     let path = format!("/apps/7/webhooks/{id}");
+    assert_eq!(patched["settings"]["bind_sessions"], true);
+    assert_eq!(patched["settings"]["history"][0]["seconds"], 3_600);
     let tested = operator
         .call("POST", &format!("{path}/test"), &nothing)
         .await
+        json!({"history": [{"channels": "kit chen"}]}),
         .json();
     assert_eq!(
         (&tested["delivered"], &tested["status"]),

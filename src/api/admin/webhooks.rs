@@ -7,7 +7,6 @@ use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::apps::known;
 use super::error::{AdminError, ErrorBody};
 use super::{Admin, Call, nothing, reply};
 use crate::config::{AppConfig, MASK, Secret, WebhookConfig};
@@ -249,12 +248,7 @@ async fn change(
 ) -> Result<(), AdminError> {
     let id = call.parameter(0);
     let database = admin.writable(id)?;
-    let mut refusal = None;
-    let outcome = database.update(id, |app| refusal = change(app).err()).await;
-    if let Some(refusal) = refusal {
-        return Err(refusal);
-    }
-    outcome.map_err(|error| known(error, id))?;
+    database.update(id, change).await?;
     admin.changed().await;
     Ok(())
 }
