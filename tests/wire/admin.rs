@@ -460,6 +460,11 @@ async fn every_operation_answers_as_the_document_says() {
         .unwrap()
         .iter()
         .map(|connection| connection["socket_id"].as_str().unwrap())
+    // Nobody is to read it at another URL.
+    let moved = json!({"url": "http://127.0.0.1:9/", "events": ["cache_miss"],
+        "headers": {"X-Token": ".."}});
+    let refused = operator.refused("PUT", &path, &moved).await;
+    assert_eq!(refused, (422, "invalid_value".to_owned()));
         .collect();
     assert!(listed.contains(&client.socket_id()), "{listed:?}");
     let path = format!("/connections/{}", client.socket_id());
