@@ -89,6 +89,30 @@ pub(super) struct ChannelShard {
     late_counts: HashSet<ChannelName>,
 }
 
+impl ChannelShard {
+    /// Puts `frame` into the lane of its channel, if anybody here is subscribed. With
+    /// a budget the caller gets what is to be drained, if nobody is at it.
+    pub(super) fn publish<B>(
+        &mut self,
+        channel: &ChannelName,
+        frame: Frame,
+        except: Option<SocketId>,
+        cached: Option<CachedEvent>,
+        budget: Option<B>,
+    ) -> Option<(Work, B)> {
+        let tick = self.publications;
+        self.publications = tick.wrapping_add(1);
+        let record = self.channels.get_mut(channel)?;
+        if let Some(event) = cached {
+            record.cache(event);
+        }
+        let since = tick.is_multiple_of(TIMED_EVERY).then(Instant::now);
+        record.publish_since(frame, except, since);
+        let budget = budget?;
+        record.lane.take_work().map(|work| (work, budget))
+    }
+}
+
 /// Totals since the start.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -549,23 +573,9 @@ impl AppHub {
         cached: Option<CachedEvent>,
         budget: Option<&mut usize>,
     ) {
-        let work = {
-            let mut shard = self.channel_shard(channel);
-            let tick = shard.publications;
-            shard.publications = tick.wrapping_add(1);
-            let Some(record) = shard.channels.get_mut(channel) else {
-                return;
-            };
-            if let Some(event) = cached {
-                record.cache(event);
-            }
-            let since = tick.is_multiple_of(TIMED_EVERY).then(Instant::now);
-            record.publish_since(frame, except, since);
-            match budget {
-                Some(budget) => record.lane.take_work().map(|work| (work, budget)),
-                None => None,
-            }
-        };
+        let work = self
+            .channel_shard(channel)
+            .publish(channel, frame, except, cached, budget);
         if let Some((work, budget)) = work {
             self.drain_within(channel, Some(work), budget);
         }

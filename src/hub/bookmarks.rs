@@ -93,7 +93,7 @@ impl Reader {
 
     /// Whether `socket_id` was a connection of this session.
     pub(super) fn was(&self, socket_id: SocketId) -> bool {
-        self.lock().places.sockets.contains(&socket_id)
+        socket_id == self.socket_id() || self.lock().places.sockets.contains(&socket_id)
     }
 
     /// Notes where the session starts in a channel.
@@ -184,7 +184,7 @@ impl Reader {
         }
         for socket_id in places.sockets {
             if !state.places.sockets.contains(&socket_id) {
-                state.places.sockets.push_front(socket_id);
+                state.places.sockets.push_back(socket_id);
             }
         }
     }

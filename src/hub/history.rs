@@ -110,8 +110,8 @@ struct Ring {
     /// The newest event that there was.
     last: EventId,
     bounds: Bounds,
-    /// The sessions that are subscribed.
-    readers: Vec<Arc<Reader>>,
+    /// The sessions that are subscribed, by their connections.
+    readers: HashMap<SocketId, Arc<Reader>>,
     /// Whether the channel stands in `news`.
     is_news: bool,
 }
@@ -182,7 +182,7 @@ impl Past {
         encode: impl FnOnce(EventId) -> Frame,
         figures: &HistoryFigures,
     ) -> Frame {
-        let ring = ring(&mut self.channels, channel, self.vanished, bounds, figures);
+        let ring = ring(&mut self.channels, channel, self.vanished, bounds);
         let id = ring.last.next(now_ms);
         let frame = encode(id);
         let event = Event {
@@ -190,8 +190,7 @@ impl Past {
             frame: frame.clone(),
             except,
         };
-        figures.bytes.fetch_add(event.cost(), Ordering::Relaxed);
-        ring.bytes += event.cost();
+        ring.grow(event.cost(), figures);
         ring.last = id;
         ring.bounds = bounds;
         ring.events.push_back(event);
@@ -286,23 +285,16 @@ impl Past {
     }
 
     /// Tells `reader` of what comes on `channel` from now on.
-    pub(super) fn follow(
-        &mut self,
-        channel: &ChannelName,
-        bounds: Bounds,
-        reader: Arc<Reader>,
-        figures: &HistoryFigures,
-    ) {
-        let ring = ring(&mut self.channels, channel, self.vanished, bounds, figures);
-        ring.readers.push(reader);
+    pub(super) fn follow(&mut self, channel: &ChannelName, bounds: Bounds, reader: Arc<Reader>) {
+        let ring = ring(&mut self.channels, channel, self.vanished, bounds);
+        ring.readers.insert(reader.socket_id(), reader);
     }
 
     /// Ends that, and returns the position of the newest event.
     pub(super) fn unfollow(&mut self, channel: &ChannelName, socket_id: SocketId) -> EventId {
         match self.channels.get_mut(channel) {
             Some(ring) => {
-                ring.readers
-                    .retain(|reader| reader.socket_id() != socket_id);
+                ring.readers.remove(&socket_id);
                 ring.last
             }
             None => self.vanished,
@@ -310,11 +302,11 @@ impl Past {
     }
 
     /// Notes that a reader has answered and may be asked again.
-    pub(super) fn review(&mut self, channel: &ChannelName, position: EventId) {
+    pub(super) fn review(&mut self, channel: &ChannelName, position: EventId, socket_id: SocketId) {
         if let Some(ring) = self.channels.get_mut(channel)
             && !ring.is_news
             && ring.last > position
-            && !ring.readers.is_empty()
+            && ring.readers.contains_key(&socket_id)
         {
             ring.is_news = true;
             self.news.push(channel.clone());
@@ -329,7 +321,7 @@ impl Past {
             .filter_map(|channel| {
                 let ring = self.channels.get_mut(&channel)?;
                 ring.is_news = false;
-                let readers = ring.readers.clone();
+                let readers = ring.readers.values().cloned().collect();
                 Some((channel, readers))
             })
             .collect()
@@ -350,7 +342,6 @@ impl Past {
             let stays = !ring.events.is_empty() || !ring.readers.is_empty();
             if !stays {
                 *vanished = (*vanished).max(ring.last);
-                figures.bytes.fetch_sub(ring.cost(), Ordering::Relaxed);
             }
             stays
         });
@@ -368,10 +359,12 @@ impl Past {
         figures: &HistoryFigures,
     ) {
         self.begin(EventId::at(now_ms));
+        let vanished = &mut self.vanished;
         self.channels.retain(|channel, ring| {
             let stays = keeps(channel);
             if !stays {
-                figures.bytes.fetch_sub(ring.cost(), Ordering::Relaxed);
+                *vanished = (*vanished).max(ring.last);
+                ring.clear(figures);
             }
             stays
         });
@@ -382,7 +375,7 @@ impl Past {
         self.channels
             .iter()
             .filter(|(_, ring)| !ring.events.is_empty())
-            .map(|(channel, ring)| (ring.last, ring.bytes, channel))
+            .map(|(channel, ring)| (ring.last, ring.cost(), channel))
     }
 
     /// Drops the events of one channel, which are needed elsewhere.
@@ -391,14 +384,11 @@ impl Past {
             return;
         };
         ring.floor = ring.last;
-        let freed = std::mem::take(&mut ring.bytes);
-        ring.events = VecDeque::new();
-        figures.bytes.fetch_sub(freed, Ordering::Relaxed);
+        ring.clear(figures);
         figures.evicted_channels.fetch_add(1, Ordering::Relaxed);
         if ring.readers.is_empty() {
             self.vanished = self.vanished.max(ring.last);
             self.channels.remove(channel);
-            figures.bytes.fetch_sub(CHANNEL_OVERHEAD, Ordering::Relaxed);
         }
     }
 }
@@ -408,11 +398,9 @@ fn ring<'a>(
     channel: &ChannelName,
     floor: EventId,
     bounds: Bounds,
-    figures: &HistoryFigures,
 ) -> &'a mut Ring {
     // The name is only copied for a new one.
     if !channels.contains_key(channel) {
-        figures.bytes.fetch_add(CHANNEL_OVERHEAD, Ordering::Relaxed);
         channels.insert(
             channel.clone(),
             Ring {
@@ -421,7 +409,7 @@ fn ring<'a>(
                 floor,
                 last: floor,
                 bounds,
-                readers: Vec::new(),
+                readers: HashMap::new(),
                 is_news: false,
             },
         );
@@ -432,8 +420,27 @@ fn ring<'a>(
 }
 
 impl Ring {
+    /// Bytes that are charged for it: none while it holds no event, since then
+    /// nothing could be dropped to get them back.
     fn cost(&self) -> usize {
-        self.bytes + CHANNEL_OVERHEAD
+        match self.bytes {
+            0 => 0,
+            bytes => bytes + CHANNEL_OVERHEAD,
+        }
+    }
+
+    fn grow(&mut self, bytes: usize, figures: &HistoryFigures) {
+        let before = self.cost();
+        self.bytes += bytes;
+        figures
+            .bytes
+            .fetch_add(self.cost() - before, Ordering::Relaxed);
+    }
+
+    fn clear(&mut self, figures: &HistoryFigures) {
+        figures.bytes.fetch_sub(self.cost(), Ordering::Relaxed);
+        self.bytes = 0;
+        self.events = VecDeque::new();
     }
 
     /// Drops what the bounds do not allow.
@@ -447,9 +454,13 @@ impl Ring {
                 return;
             }
             self.floor = event.id;
-            self.bytes -= event.cost();
-            figures.bytes.fetch_sub(event.cost(), Ordering::Relaxed);
+            let cost = event.cost();
             self.events.pop_front();
+            let before = self.cost();
+            self.bytes -= cost;
+            figures
+                .bytes
+                .fetch_sub(before - self.cost(), Ordering::Relaxed);
         }
         // A channel that has become quiet keeps no memory for what once was.
         self.events = VecDeque::new();
@@ -510,6 +521,7 @@ mod tests {
     use fanfare_protocol::Limits;
     use fanfare_protocol::server_message::EventText;
 
+    use super::super::connection::recorder::Recorder;
     use super::*;
 
     const HOUR_MS: u64 = 3_600_000;
@@ -627,6 +639,27 @@ mod tests {
         );
         fixture.past.evict(&channel("x"), &fixture.figures);
         assert_eq!(fixture.figures.bytes.load(Ordering::Relaxed), 0);
+    }
+
+    /// Nothing could be dropped to get that room back.
+    #[test]
+    fn subscribers_of_channels_without_events_take_no_room_from_the_others() {
+        let mut fixture = Fixture::new(100, 1 << 20);
+        let address = std::net::Ipv4Addr::LOCALHOST.into();
+        let connection = Connection::new("1.1".parse().unwrap(), address, Recorder::default(), 0);
+        let reader = Reader::new(Arc::new(connection));
+        for number in 0..100 {
+            let name = channel(&format!("x-{number}"));
+            let (bounds, reader) = (fixture.bounds, Arc::clone(&reader));
+            fixture.past.follow(&name, bounds, reader);
+        }
+
+        assert_eq!(fixture.figures.bytes.load(Ordering::Relaxed), 0);
+        fixture.append("x-1", 2_000, None);
+        assert!(fixture.figures.bytes.load(Ordering::Relaxed) > CHANNEL_OVERHEAD);
+        fixture.past.evict(&channel("x-1"), &fixture.figures);
+        assert_eq!(fixture.figures.bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(fixture.past.channels.len(), 100);
     }
 
     #[test]

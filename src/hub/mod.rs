@@ -29,7 +29,7 @@ mod watch;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, TryLockError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fanfare_protocol::{AppId, Close, UserId};
@@ -157,8 +157,10 @@ impl HubCore {
     /// an eighth of the room is free. Called with no lock held; whoever comes while
     /// another is at it has nothing to do.
     fn make_room(&self) {
-        let Ok(_guard) = self.making_room.try_lock() else {
-            return;
+        let _guard = match self.making_room.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
         };
         let mut candidates = Vec::new();
         let apps = self

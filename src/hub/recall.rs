@@ -3,7 +3,7 @@
 //!
 //! Costs an app without a history one look at a flag per publication.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -103,11 +103,11 @@ impl AppHub {
             cached,
         } = recording;
         let figures = &self.core().history;
-        let now_ms = self.core().unix_ms();
         let work = {
-            let mut guard = self.channel_shard(channel);
-            let ChannelShard { channels, past, .. } = &mut *guard;
-            let frame = past.append(
+            let mut shard = self.channel_shard(channel);
+            // Under the lock: no id may be below a position that was taken before.
+            let now_ms = self.core().unix_ms();
+            let frame = shard.past.append(
                 channel,
                 bounds,
                 now_ms,
@@ -129,16 +129,8 @@ impl AppHub {
             // Under the lock, so that a subscriber who comes after this finds a
             // cached event in one of the two places.
             self.core().engine.publish(&publication);
-            channels.get_mut(channel).and_then(|record| {
-                if let Some(event) = publication.cached {
-                    record.cache(event);
-                }
-                record.publish(publication.frame, except);
-                match budget {
-                    Some(budget) => record.lane.take_work().map(|work| (work, budget)),
-                    None => None,
-                }
-            })
+            let Publication { frame, cached, .. } = publication;
+            shard.publish(channel, frame, except, cached, budget)
         };
         if figures.is_over() {
             self.core().make_room();
@@ -190,9 +182,7 @@ impl AppHub {
         };
         reader.begin(channel, start);
         let reader = Arc::clone(reader);
-        shard
-            .past
-            .follow(channel, rule.into(), reader, &self.core().history);
+        shard.past.follow(channel, rule.into(), reader);
     }
 
     /// Ends that for a connection that has left the channel.
@@ -209,7 +199,8 @@ impl AppHub {
     /// Takes the answer of a reader to a question.
     pub(super) fn answered(&self, reader: &Reader) {
         for (channel, position) in reader.answered().unwrap_or_default() {
-            self.channel_shard(&channel).past.review(&channel, position);
+            let mut shard = self.channel_shard(&channel);
+            shard.past.review(&channel, position, reader.socket_id());
         }
     }
 
@@ -229,7 +220,7 @@ impl AppHub {
         // How many of the channels each reader is to be asked about. Who has not
         // answered yet is asked when it has.
         let mut asked: HashMap<SocketId, (Arc<Reader>, usize)> = HashMap::new();
-        let mut refused: Vec<SocketId> = Vec::new();
+        let mut refused: HashSet<SocketId> = HashSet::new();
         for reader in news.iter().flat_map(|(_, readers)| readers) {
             let socket_id = reader.socket_id();
             if let Some((_, channels)) = asked.get_mut(&socket_id) {
@@ -238,7 +229,7 @@ impl AppHub {
                 if reader.may_ask() {
                     asked.insert(socket_id, (Arc::clone(reader), 1));
                 } else {
-                    refused.push(socket_id);
+                    refused.insert(socket_id);
                 }
             }
         }
@@ -287,11 +278,11 @@ impl AppHub {
         }
         self.has_history
             .store(self.may_have_history(now), Ordering::Relaxed);
-        let now_ms = self.core().unix_ms();
         for shard in &self.channels {
             let mut shard = shard
                 .lock()
                 .expect("a shard is never poisoned: no panic under its lock");
+            let now_ms = self.core().unix_ms();
             let keeps = |channel: &ChannelName| {
                 before.history_of(channel).is_some() && now.history_of(channel).is_some()
             };

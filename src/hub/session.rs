@@ -273,6 +273,8 @@ impl Session {
                 return;
             };
             self.waiting_bytes -= cost(&wish);
+            // Thousands may wait; other connections of the worker are to get on.
+            tokio::task::coop::consume_budget().await;
             // Its outcome has been told to the client.
             let _ = Box::pin(self.subscribe(wish)).await;
         }
