@@ -206,7 +206,8 @@ impl Config {
             self.check_app("adapters.rooms.app", rooms.app.as_deref())?;
         }
         self.auth.check(rooms.enabled)?;
-        if self.auth.enabled {
+        // As `server::auth_config` has it.
+        if self.auth.enabled || rooms.enabled {
             self.check_app("auth.app", self.auth.app.as_deref())?;
         }
         let mut ids = HashSet::new();

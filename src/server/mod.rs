@@ -263,7 +263,7 @@ impl Server {
                 minutes: Duration::from_secs(3_600 * u64::from(config.usage.minute_counts_hours)),
                 hours: Duration::from_secs(86_400 * u64::from(config.usage.hour_counts_days)),
             },
-            node_name(config.server.port),
+            node_name(listener_address.port()),
         ));
         let admin = config.admin.token.as_ref().map(|token| {
             let parts = AdminParts {
@@ -468,7 +468,15 @@ impl Server {
         }
         end.cancel();
         background.close();
-        background.wait().await;
+        // Twice as long, since the books have last words of their own. Whoever asks on
+        // the second port and does not read would wait for ever.
+        let outcome = tokio::time::timeout(2 * LAST_WORDS, background.wait()).await;
+        if outcome.is_err() {
+            tracing::warn!(
+                tasks = background.len(),
+                "stopped before the second port and the statistics had ended"
+            );
+        }
         tracing::info!("stopped");
         Ok(())
     }
