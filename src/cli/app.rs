@@ -169,13 +169,10 @@ impl App {
         let database = Database::connect(&config.store).await?.context(
             "no database is configured: set store.url in the file, or FANFARE_STORE_URL",
         )?;
-        let is_clustered = config.engine.url.is_some();
         match self.command {
             Command::Create(create) => {
                 database.migrate().await?;
-                create
-                    .run(&database, config.server.port, is_clustered)
-                    .await
+                create.run(&database, config.server.port).await
             }
             Command::List { json } => list(&database, json).await,
             Command::Show { id, json } => show(&database.get(&id).await?, json),
@@ -183,7 +180,6 @@ impl App {
                 let lists = settings.lists()?;
                 let apply = |app: &mut AppConfig| {
                     settings.apply(app, lists);
-                    app.check_nodes("app", is_clustered)?;
                     Ok::<_, anyhow::Error>(())
                 };
                 database.update(&id, apply).await?;
@@ -205,7 +201,7 @@ impl App {
 }
 
 impl Create {
-    async fn run(self, database: &Database, port: u16, is_clustered: bool) -> anyhow::Result<()> {
+    async fn run(self, database: &Database, port: u16) -> anyhow::Result<()> {
         let mut pair = KeyConfig::random();
         if let Some(key) = self.key {
             pair.key = key;
@@ -214,7 +210,6 @@ impl Create {
         let mut app = AppConfig::new(&id, &pair.key, pair.secret.reveal());
         let lists = self.settings.lists()?;
         self.settings.apply(&mut app, lists);
-        app.check_nodes("app", is_clustered)?;
         database.create(&app).await?;
         credentials(&id, &pair, port, self.json)
     }

@@ -292,24 +292,6 @@ impl AppConfig {
             .any(|pair| pair.secret.reveal() == DEFAULT_SECRET)
     }
 
-    /// Checks what an app can only have on one node; `is_clustered` with
-    /// `engine.url`.
-    ///
-    /// # Errors
-    /// The first value that it cannot have.
-    pub fn check_nodes(&self, key: &str, is_clustered: bool) -> Result<(), ConfigError> {
-        match self.history.first() {
-            // Ids would have to order over all nodes.
-            Some(rule) if is_clustered => Err(ConfigError::bad_value(
-                &format!("{key}.history"),
-                &rule.channels,
-                "nothing while engine.url is set: the history of a deployment with Redis is not kept so far",
-                None,
-            )),
-            _ => Ok(()),
-        }
-    }
-
     /// An id for an app that was given none: digits alone suit every SDK.
     #[must_use]
     pub fn random_id() -> String {

@@ -214,7 +214,6 @@ impl Config {
         let mut keys = HashSet::new();
         for (index, app) in self.apps.iter().enumerate() {
             app.check(&format!("apps[{index}]"))?;
-            app.check_nodes(&format!("apps[{index}]"), self.engine.url.is_some())?;
             if !ids.insert(app.id.as_str()) {
                 let key = format!("apps[{index}].id");
                 return Err(ConfigError::bad_value(

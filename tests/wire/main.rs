@@ -36,6 +36,7 @@ mod redis;
 mod redis_kinds;
 mod rooms;
 mod sessions;
+mod shared_past;
 mod store;
 mod subscription_count;
 mod tls;
