@@ -498,10 +498,10 @@ fn what_tells_nobody_is_refused_where_people_with_tokens_come() {
             format!("{file}allowed_origins = [\"https://a.example\", \"https://b.example/\"]");
         assert_eq!(
             error(&slash, &[]),
-            "auth.allowed_origins is \"https://b.example/\" (set by FILE); expected `*`, or an origin as browsers send it, such as https://shop.example"
+            "auth.allowed_origins = \"https://b.example/\" (set by FILE) is not valid: expected `*`, or an origin as browsers send it, such as https://shop.example"
         );
         let app = format!("{file}app = \"nobody's\"");
-        assert!(error(&app, &[]).starts_with("auth.app is \"nobody's\""));
+        assert!(error(&app, &[]).starts_with("auth.app = \"nobody's\" "));
         let good = format!("{file}allowed_origins = [\"*\", \"https://a.example:8443\"]");
         assert!(load(&good, &[]).is_ok());
     }

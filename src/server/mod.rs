@@ -206,7 +206,8 @@ impl Server {
         if let Some(database) = &own {
             // What a restart must not give away again.
             let loaded = meters.store(&hub, database, SystemTime::now());
-            loaded
+            // Boxed: it is large, and waited for once.
+            Box::pin(loaded)
                 .await
                 .context("the messages of this day are not known")?;
         }

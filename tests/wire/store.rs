@@ -576,12 +576,12 @@ async fn the_messages_of_a_day_survive_a_restart(on: &TestDatabase) {
 
 #[tokio::test]
 async fn counts_of_nodes_add_up_in_sqlite() {
-    counts_of_nodes_add_up(&TestDatabase::sqlite()).await;
+    Box::pin(counts_of_nodes_add_up(&TestDatabase::sqlite())).await;
 }
 
 #[tokio::test]
 async fn counts_of_nodes_add_up_in_postgres() {
-    counts_of_nodes_add_up(&TestDatabase::postgres().await).await;
+    Box::pin(counts_of_nodes_add_up(&TestDatabase::postgres().await)).await;
 }
 
 async fn counts_of_nodes_add_up(on: &TestDatabase) {
