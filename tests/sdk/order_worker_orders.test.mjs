@@ -40,6 +40,7 @@ test('orders', { concurrency: 6 }, async (t) => {
       [{ ...user, ROSREESTR_CRYPTO_SECRET: 'another secret than before' }, /another ROSREESTR_CRYPTO_SECRET/],
       [{ ...user, DB_PORT: 'x' }, /DB_PORT = "x" is not valid: expected a port/],
       [{ ...user, ROSREESTR_CLIENT: 'gateway' }, /ROSREESTR_BASE_URL is missing/],
+      [{ ...user, ROSREESTR_CA_FILE: '/nowhere/ca.pem' }, /ROSREESTR_CA_FILE.*ca\.pem/],
     ]) {
       const told = await ground.run([], { environment, code: 78 });
       assert.match(told, expected);
@@ -124,7 +125,7 @@ test('orders', { concurrency: 6 }, async (t) => {
   for (const kind of ['gateway', 'cabinet']) {
     it(`rr_standin_scenarios: what the portal says, over the ${kind}`, async (t) => {
       const queue = ground.queue(t);
-      const portal = await startPortal(t, { password: PASSWORD });
+      const portal = await startPortal(t, { login: 'user-1', password: PASSWORD });
       const username = `of-the-${kind}`;
       await ground.run(['users', 'add', username, '--gu-login', 'user-1'], { input: PASSWORD });
       await ground.run(['users', 'set-session', username], { input: COOKIES });
@@ -187,7 +188,7 @@ test('orders', { concurrency: 6 }, async (t) => {
   for (const [script, what] of [['666', 'was placed'], ['667', 'was not placed']]) {
     it(`rr_kill: a worker dies while it orders; the order ${what}, and there is one in the end`, async (t) => {
       const queue = ground.queue(t);
-      const portal = await startPortal(t, { login: 'user-1', password: PASSWORD });
+      const portal = await startPortal(t, { password: PASSWORD });
       const times = { BULL_LOCK_MS: '800', BULL_STALLED_MS: '300' };
       const data = await ground.order(`77:01:0000000:${script}`);
       const job = await queue.add('process-order', data, { removeOnComplete: 100 });
@@ -197,13 +198,17 @@ test('orders', { concurrency: 6 }, async (t) => {
       const [begun] = await ground.query('SELECT * FROM rosreestr_placements WHERE order_id = $1', [data.orderId]);
       assert.equal(begun.order_num, null);
 
-      await ground.worker(t, queue, { ...gateway(portal), ...times, ROSREESTR_USER_NAME: 'user-1' });
+      await ground.worker(t, queue, { ...gateway(portal), ...times, ROSREESTR_USER_NAME: 'user-2' });
 
       await becomes(job, 'completed');
       assert.ok(portal.asked.includes('GET /orders'), 'it has asked');
       assert.equal(portal.placedFor(data.cadNum).length, 1);
       const row = await ground.orderRow(data.orderId);
       assert.equal(row.rosreestr_order_num, portal.placedFor(data.cadNum)[0].orderNum);
+      // Who has paid fetches the document.
+      const [{ username }] = await ground.query('SELECT * FROM rosreestr_users WHERE id = $1', [row.rosreestr_user_id]);
+      assert.equal(username, script === '666' ? 'user-1' : 'user-2');
+      await eventually(async () => (await ground.orderRow(data.orderId)).is_complete, 'the document');
     });
   }
 

@@ -163,7 +163,15 @@ impl Processor {
         self.live.order(&order, attempt(job));
         context.progress(10).await;
         let placed = match self.placed_before(&order, &access).await? {
-            Some(placed) => placed,
+            Some((placed, account)) => {
+                // Whoever has paid is the one who can fetch the document.
+                self.database
+                    .assign(order.id, account)
+                    .await
+                    .map_err(later)?;
+                order.rosreestr_user_id = Some(account);
+                placed
+            }
             None => match self
                 .place(&order, &account, &access, &number, context)
                 .await
@@ -204,18 +212,18 @@ impl Processor {
         Ok(json!({ "rosreestrOrderNum": placed.order_num }))
     }
 
-    /// What was placed for this order already, as far as that was written down or the
-    /// portal knows.
+    /// What was placed for this order already and by which account, as far as that was
+    /// written down or the portal knows.
     async fn placed_before(
         &self,
         order: &Order,
         access: &Access,
-    ) -> Result<Option<Placed>, Failure> {
+    ) -> Result<Option<(Placed, i32)>, Failure> {
         let Some(placement) = self.database.placement(order.id).await.map_err(later)? else {
             return Ok(None);
         };
         if let Some(order_num) = placement.order_num {
-            return Ok(Some(Placed { order_num }));
+            return Ok(Some((Placed { order_num }, placement.account)));
         }
         tracing::warn!(
             order = order.id,
@@ -228,7 +236,8 @@ impl Processor {
             let access = self.access_of(placement.account).await?;
             self.portal.placed(&access, &draft).await
         };
-        found.map_err(failure)
+        let found = found.map_err(failure)?;
+        Ok(found.map(|placed| (placed, placement.account)))
     }
 
     /// Spends money.
@@ -295,6 +304,12 @@ impl Processor {
         let data: CheckData = read(job)?;
         let order = self.order(data.order_id).await?;
         let order_num = &data.rosreestr_order_num;
+        if order.rosreestr_order_num.as_ref() != Some(order_num) {
+            return Err(Failure::Final(format!(
+                "the job is about {order_num:?}, the order about {:?}",
+                order.rosreestr_order_num
+            )));
+        }
         let done = json!({ "rosreestrOrderNum": order_num });
         if order.is_complete {
             return Ok(done);

@@ -144,6 +144,7 @@ impl<Q: JobQueue, H: Handler> Worker<Q, H> {
             if let Some(job) = job {
                 was_busy = true;
                 if let Some(pause) = self.work(&job, stop).await {
+                    self.handler.idle();
                     rest(pause, stop).await;
                 }
             }

@@ -158,7 +158,7 @@ impl EgrnClient for Cabinet {
             let order_num = plain(&answer).or_else(|| plain(&answer["requestNumber"]));
             let order_num = order_num
                 .ok_or_else(|| EgrnError::Transient(format!("{path} answered without a number")))?;
-            Ok(Placed { order_num })
+            Placed::new(order_num)
         }
         .boxed()
     }
@@ -184,9 +184,10 @@ impl EgrnClient for Cabinet {
             let found = requests
                 .iter()
                 .find(|request| plain(&request["superPackageGuid"]).as_ref() == Some(&draft.0));
-            Ok(found
+            found
                 .and_then(|request| plain(&request["requestNumber"]))
-                .map(|order_num| Placed { order_num }))
+                .map(Placed::new)
+                .transpose()
         }
         .boxed()
     }

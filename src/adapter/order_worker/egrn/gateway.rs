@@ -50,10 +50,10 @@ impl Gateway {
     }
 }
 
-fn placed(order: &Value) -> Option<Placed> {
-    Some(Placed {
-        order_num: plain(&order["orderNum"])?,
-    })
+fn placed(order: &Value) -> Result<Placed, EgrnError> {
+    let order_num = plain(&order["orderNum"])
+        .ok_or_else(|| EgrnError::Transient("an order has no number".to_owned()))?;
+    Placed::new(order_num)
 }
 
 impl EgrnClient for Gateway {
@@ -110,7 +110,6 @@ impl EgrnClient for Gateway {
             });
             let answer = self.ask(Method::POST, "/orders", Some(&body)).await?;
             placed(&answer)
-                .ok_or_else(|| EgrnError::Transient("/orders answered without a number".to_owned()))
         }
         .boxed()
     }
@@ -126,7 +125,7 @@ impl EgrnClient for Gateway {
             let orders = answer["orders"].as_array().ok_or_else(|| {
                 EgrnError::Unclear("the gateway has no list of orders".to_owned())
             })?;
-            Ok(orders.first().and_then(placed))
+            orders.first().map(placed).transpose()
         }
         .boxed()
     }

@@ -1,7 +1,7 @@
 //! Who has the documents of the real-estate register (EGRN), behind one trait.
 //!
-//! There is no public API for ordering them. [`stub`] asks nobody; [`gateway`] speaks to an
-//! intermediary with an API; [`cabinet`] does what the pages of a person's cabinet do, in
+//! There is no public API for ordering them. `stub` asks nobody; `gateway` speaks to an
+//! intermediary with an API; `cabinet` does what the pages of a person's cabinet do, in
 //! a session that somebody has opened in a browser. [`Portal`] is the client that a worker
 //! uses: with a rate, and counted.
 //!
@@ -30,6 +30,9 @@ use super::cadastre::CadastralNumber;
 use crate::adapter::trust::{Trust, TrustError};
 use crate::config::{EgrnClientKind, EgrnConfig, Secret};
 
+/// Characters of a number, as the column has it.
+const MAX_NUMBER: usize = 255;
+
 /// Who asks.
 #[derive(Clone, Debug)]
 pub struct Access {
@@ -53,6 +56,20 @@ pub struct Draft(pub String);
 pub struct Placed {
     /// Its number.
     pub order_num: String,
+}
+
+impl Placed {
+    /// An order with a number that can be kept.
+    ///
+    /// # Errors
+    /// The order is placed, and its number cannot be.
+    pub(super) fn new(order_num: String) -> Result<Self, EgrnError> {
+        if order_num.chars().count() > MAX_NUMBER || order_num.contains('\0') {
+            let reason = "the portal has given a number that cannot be kept";
+            return Err(EgrnError::Unclear(reason.to_owned()));
+        }
+        Ok(Self { order_num })
+    }
 }
 
 /// How an order is.

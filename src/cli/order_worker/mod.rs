@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use fanfare::adapter::trust::TrustError;
 use fanfare::config::{ConfigError, OrderWorkerConfig};
 use fanfare::worker::{self, AccountError, OrderWorker};
 use tokio::signal::unix::{SignalKind, signal};
@@ -78,7 +79,8 @@ impl OrderWorkerCommand {
 
 /// The exit code for an error, if it is one of ours.
 pub(super) fn exit_code(error: &anyhow::Error) -> Option<u8> {
-    let is_ours = error.is::<ConfigError>() || error.is::<AccountError>();
+    let is_ours =
+        error.is::<ConfigError>() || error.is::<AccountError>() || error.is::<TrustError>();
     is_ours.then_some(EX_CONFIG)
 }
 
