@@ -18,9 +18,10 @@ use tokio_util::task::TaskTracker;
 
 use self::client_port::ClientPort;
 use self::rounds::{Books, follow, measure, recall, sweep};
+pub(crate) use self::settings::redis_settings;
 use self::settings::{
-    ahead_of_sweep, http_fallback_settings, max_connections, node_name, redis_settings,
-    sweep_interval, webhook_settings,
+    ahead_of_sweep, http_fallback_settings, max_connections, node_name, sweep_interval,
+    webhook_settings,
 };
 pub use self::settings::{auth_config, certificates};
 use crate::adapter::auth::AuthEndpoint;
