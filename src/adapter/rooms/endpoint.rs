@@ -4,6 +4,7 @@
 //! of; so have errors.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
@@ -222,13 +224,16 @@ impl Rooms {
     }
 
     /// Statistics are for directors, for who has the webhook token, and for whoever
-    /// is on this machine: then no proxy must have brought the request.
+    /// is on this machine: then no proxy must have brought the request, and no page
+    /// whose name was made to lead here.
     async fn check_reader(&self, headers: &HeaderMap, peer: Peer) -> Result<(), Refusal> {
         let Some(token) = bearer(headers) else {
             let is_forwarded = ["forwarded", "via", "x-forwarded-for", "x-real-ip"]
                 .iter()
                 .any(|name| headers.contains_key(*name));
-            let is_local = peer.address.to_canonical().is_loopback() && !is_forwarded;
+            let is_local = peer.address.to_canonical().is_loopback()
+                && !is_forwarded
+                && names_loopback(headers);
             return if is_local {
                 Ok(())
             } else {
@@ -406,4 +411,20 @@ impl Refusal {
         }
         answer
     }
+}
+
+/// Whether the request was made to this machine under a name of its own. A page of
+/// another site that had its name point here sends that name.
+fn names_loopback(headers: &HeaderMap) -> bool {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let Some(authority) = host.and_then(|host| host.parse::<Authority>().ok()) else {
+        return false;
+    };
+    let name = authority.host().trim_matches(['[', ']']);
+    name.eq_ignore_ascii_case("localhost")
+        || name
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }

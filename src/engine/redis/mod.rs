@@ -42,7 +42,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub use self::commands::{RedisCommands, RedisUnavailable};
+pub use self::commands::{RedisCommands, RedisUnavailable, WaitingConnection};
 use self::keys::{Keys, TopicId};
 use self::link::{Connection, Connector};
 use self::message::{Event, TERMINATE};
@@ -436,7 +436,11 @@ impl Engine for RedisEngine {
         range: PastRange,
         rule: &'a HistoryRule,
     ) -> BoxFuture<'a, Result<SharedPast, EngineError>> {
-        past::read(&self.shared, app, channel, range, rule).boxed()
+        async move {
+            let past = past::read(&self.shared, app, channel, range, rule).await;
+            past.inspect_err(|_| self.shared.suspect())
+        }
+        .boxed()
     }
 
     fn catch_up(&self, app: &AppId, channel: &ChannelName) {
@@ -447,7 +451,11 @@ impl Engine for RedisEngine {
         &'a self,
         claim: SessionClaim<'a>,
     ) -> BoxFuture<'a, Result<ClaimedSession, EngineError>> {
-        sessions::claim(&self.shared, claim).boxed()
+        async move {
+            let claimed = sessions::claim(&self.shared, claim).await;
+            claimed.inspect_err(|_| self.shared.suspect())
+        }
+        .boxed()
     }
 
     fn attach<'a>(
