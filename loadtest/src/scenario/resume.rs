@@ -77,7 +77,7 @@ impl Resume {
                 outcome = failure(&mut receiving) => outcome,
             }
         };
-        let meter = Meter::start(server.pid)?;
+        let meter = Meter::start(&server.pid)?;
         tokio::select! {
             outcome = come_back => outcome?,
             () = progress::watch(&tally, &mut points) => {}
@@ -122,8 +122,7 @@ impl Resume {
             let server = server.clone();
             beginning.spawn(async move {
                 connection.subscribe(&server, CHANNEL, None).await?;
-                connection.gap().await?;
-                connection.nothing_more().await
+                connection.gap().await
             });
         }
         while let Some(begun) = beginning.join_next().await {
