@@ -15,6 +15,7 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
+use regex::Regex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::Receiver;
@@ -26,7 +27,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::error::{AdminError, ErrorBody};
 use super::{Admin, Call};
 use crate::http::{Answer, AnswerBody};
-use crate::hub::{HubEvent, HubEventKind, Published, Watcher};
+use crate::hub::{HubEvent, HubEventKind, Published, Sight, Watcher};
 
 /// Those who may look at the same time.
 pub(super) const MAX_VIEWERS: usize = 32;
@@ -49,6 +50,12 @@ pub(super) struct FeedQuery {
     kinds: Option<String>,
     /// Only what concerns channels whose names begin so.
     channel_prefix: Option<String>,
+    /// Only what concerns channels of this form; `*` stands for anything.
+    channel_pattern: Option<String>,
+    /// Only what concerns the event of this name.
+    event: Option<String>,
+    /// Only what concerns this connection.
+    socket_id: Option<String>,
 }
 
 /// What happened. The name of the server-sent event is `kind` too.
@@ -77,6 +84,24 @@ pub(super) struct FeedEvent {
     /// the day, by kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
+    /// The code of an error that a client got.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
+    /// The text of an error that a client got, or why a webhook failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    /// Where a webhook went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    /// What became of it: `delivered`, `retried`, `given_up` or `refused`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'static str>,
+    /// What it was answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    /// How long that took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_ms: Option<u64>,
 }
 
 /// The kinds of what is shown.
@@ -103,6 +128,10 @@ pub(super) enum FeedKind {
     ApiEvent,
     /// A client sent an event.
     ClientEvent,
+    /// A client was told that it cannot have what it asked for.
+    ClientError,
+    /// A request of a webhook was tried.
+    Webhook,
     /// A subscription met an empty cache channel.
     CacheMiss,
     /// Subscribers were told how many they are.
@@ -139,6 +168,12 @@ impl FeedEvent {
             data: None,
             data_bytes: None,
             count: None,
+            code: None,
+            message: None,
+            url: None,
+            outcome: None,
+            status: None,
+            latency_ms: None,
         }
     }
 }
@@ -172,6 +207,9 @@ fn feed(admin: &Admin, call: &Call<'_>, app: Option<AppId>) -> Result<Answer, Ad
         app,
         kinds: query.kinds.as_deref().map(kinds).transpose()?,
         channel_prefix: query.channel_prefix,
+        channel_pattern: query.channel_pattern.as_deref().map(pattern).transpose()?,
+        event: query.event,
+        socket_id: query.socket_id,
         shows_private_data: admin.parts.feed_shows_private_data,
     };
     let place = Arc::clone(&admin.viewers)
@@ -226,12 +264,32 @@ fn kinds(text: &str) -> Result<Vec<FeedKind>, AdminError> {
         .collect()
 }
 
+/// Longer ones are no pattern of a channel's name.
+const MAX_PATTERN: usize = 256;
+
+/// The expression of a pattern in which `*` stands for anything.
+fn pattern(text: &str) -> Result<Regex, AdminError> {
+    let refused = || {
+        AdminError::invalid("channel_pattern is not valid").expected(format!(
+            "the form of a channel's name, {MAX_PATTERN} characters at most"
+        ))
+    };
+    if text.len() > MAX_PATTERN {
+        return Err(refused());
+    }
+    let parts: Vec<String> = text.split('*').map(regex::escape).collect();
+    Regex::new(&format!("^{}$", parts.join(".*"))).map_err(|_| refused())
+}
+
 /// What one viewer wants to see, and may.
 #[derive(Debug)]
 struct Filter {
     app: Option<AppId>,
     kinds: Option<Vec<FeedKind>>,
     channel_prefix: Option<String>,
+    channel_pattern: Option<Regex>,
+    event: Option<String>,
+    socket_id: Option<String>,
     shows_private_data: bool,
 }
 
@@ -273,8 +331,8 @@ impl Feed {
                     }
                     Err(RecvError::Closed) => return None,
                 },
-                event = self.watcher.published.recv() => match event {
-                    Ok(event) => self.filter.published(&event),
+                sight = self.watcher.sights.recv() => match sight {
+                    Ok(sight) => self.filter.sight(&sight),
                     Err(RecvError::Lagged(lost)) => {
                         self.left_out += lost;
                         None
@@ -282,7 +340,7 @@ impl Feed {
                     Err(RecvError::Closed) => return None,
                 },
             };
-            let Some(event) = event else {
+            let Some(event) = event.filter(|event| self.filter.wants(event)) else {
                 // Others' events must not keep the task busy without end.
                 tokio::task::coop::consume_budget().await;
                 continue;
@@ -330,6 +388,58 @@ impl Filter {
             && self.channel_prefix.as_ref().is_none_or(|prefix| {
                 channel.is_some_and(|channel| channel.as_str().starts_with(prefix))
             })
+            && self.channel_pattern.as_ref().is_none_or(|pattern| {
+                channel.is_some_and(|channel| pattern.is_match(channel.as_str()))
+            })
+    }
+
+    /// What only the whole event tells.
+    fn wants(&self, shown: &FeedEvent) -> bool {
+        let fits =
+            |wanted: &Option<String>, given: &Option<String>| wanted.is_none() || wanted == given;
+        fits(&self.event, &shown.event) && fits(&self.socket_id, &shown.socket_id)
+    }
+
+    fn sight(&self, sight: &Sight) -> Option<FeedEvent> {
+        let (app, shown) = match sight {
+            Sight::Published(published) => return self.published(published),
+            Sight::Refused {
+                app,
+                socket_id,
+                code,
+                message,
+            } => {
+                let shown = FeedEvent {
+                    socket_id: Some(socket_id.to_string()),
+                    code: *code,
+                    message: Some(message.to_string()),
+                    ..FeedEvent::new(FeedKind::ClientError)
+                };
+                (app, shown)
+            }
+            Sight::Webhook {
+                app,
+                url,
+                outcome,
+                status,
+                latency,
+                error,
+            } => {
+                let shown = FeedEvent {
+                    url: Some(url.to_string()),
+                    outcome: Some(outcome),
+                    status: *status,
+                    latency_ms: Some(super::millis(*latency)),
+                    message: error.as_deref().map(str::to_owned),
+                    ..FeedEvent::new(FeedKind::Webhook)
+                };
+                (app, shown)
+            }
+        };
+        self.takes(app, shown.kind, None).then(|| FeedEvent {
+            app_id: Some(app.to_string()),
+            ..shown
+        })
     }
 
     fn published(&self, published: &Published) -> Option<FeedEvent> {
