@@ -19,6 +19,10 @@ pub(super) struct NodeList {
 pub(super) struct NodeView {
     /// Host and port.
     name: String,
+    /// The port of clients and back ends.
+    client_port: u16,
+    /// The port of metrics and health.
+    metrics_port: u16,
     /// Whether it is the one that answers.
     is_this: bool,
     version: &'static str,
@@ -38,6 +42,20 @@ pub(super) struct NodeView {
     database_is_up: Option<bool>,
     /// Figures of the connection with other nodes.
     figures: Vec<FigureView>,
+    /// Foreign systems that the node takes the place of.
+    adapters: Vec<AdapterView>,
+}
+
+/// An adapter.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AdapterView {
+    name: &'static str,
+    is_up: bool,
+    /// How often it was started again.
+    restarts: u64,
+    /// Why it was down the last time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
 }
 
 /// Something that the node counts.
@@ -62,8 +80,20 @@ pub(super) async fn list(admin: &Admin, _call: &Call<'_>) -> Result<Answer, Admi
         help: figure.help,
         value: figure.value,
     });
+    let adapters = parts
+        .adapters
+        .states()
+        .into_iter()
+        .map(|state| AdapterView {
+            name: state.name,
+            is_up: state.is_up,
+            restarts: state.restarts,
+            problem: state.problem,
+        });
     let this = NodeView {
         name: parts.usage.node().to_owned(),
+        client_port: parts.client_port,
+        metrics_port: parts.metrics_port,
         is_this: true,
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: parts.hub.uptime().as_secs(),
@@ -72,6 +102,7 @@ pub(super) async fn list(admin: &Admin, _call: &Call<'_>) -> Result<Answer, Admi
         is_draining: node.is_draining(),
         is_clustered: parts.hub.engine().is_clustered(),
         figures: figures.collect(),
+        adapters: adapters.collect(),
         degraded: health.degraded,
         database_is_up: parts.replica.as_ref().map(|replica| replica.is_reachable()),
     };
