@@ -209,7 +209,7 @@ impl AppHub {
             counters: Counters::default(),
         };
         hub.take_over_rates(&app);
-        let has_history = hub.may_have_history(&app);
+        let has_history = !app.history.is_empty();
         hub.has_history.store(has_history, Ordering::Relaxed);
         hub
     }
@@ -446,6 +446,7 @@ impl AppHub {
         recollection: Option<&Recollection>,
     ) -> Result<(), ClientError> {
         let mut joining = Joining::new(self, channel);
+        let has_past = self.expect_past(channel);
         let state = if joining.needs_attach {
             let attached = self.core.engine.attach(&self.id, channel).await;
             Some(attached.map_err(|error| {
@@ -455,6 +456,9 @@ impl AppHub {
         } else {
             None
         };
+        if has_past {
+            self.fetch_past(channel, recollection).await;
+        }
 
         let now_ms = self.core.now_ms();
         let (greeted, work) = {
@@ -614,6 +618,7 @@ impl AppHub {
     fn forget(&self, shard: &mut ChannelShard, channel: &ChannelName) {
         shard.late_counts.remove(channel);
         if shard.channels.remove(channel).is_some() {
+            shard.past.leave(channel, &self.core.history);
             self.tell_others(channel);
         }
         if shard.channels.len() < shard.channels.capacity() / 8 {

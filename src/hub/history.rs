@@ -7,6 +7,11 @@
 //!
 //! Each channel has a floor: all events after it are here. So a position below the
 //! floor tells that something may be missing, and one above it that nothing is.
+//!
+//! In a deployment of many nodes the engine keeps the past, and what stands here is a
+//! copy of its end: [`shared`].
+
+mod shared;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -15,6 +20,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use fanfare_protocol::server_message::GapReason;
 use fanfare_protocol::{ChannelName, EventId, Frame, SocketId};
 
+use self::shared::Copy;
+pub(super) use self::shared::{Arrival, UnderWay, Unsent};
 use super::bookmarks::Reader;
 use super::connection::Connection;
 use crate::apps::HistoryRule;
@@ -114,6 +121,8 @@ struct Ring {
     readers: HashMap<SocketId, Arc<Reader>>,
     /// Whether the channel stands in `news`.
     is_news: bool,
+    /// Set when this is a copy of what the engine keeps.
+    copy: Option<Box<Copy>>,
 }
 
 #[derive(Debug)]
@@ -190,13 +199,8 @@ impl Past {
             frame: frame.clone(),
             except,
         };
-        ring.grow(event.cost(), figures);
-        ring.last = id;
         ring.bounds = bounds;
-        ring.events.push_back(event);
-        ring.trim(now_ms, figures);
-        if !ring.is_news && !ring.readers.is_empty() {
-            ring.is_news = true;
+        if ring.push(event, now_ms, figures) {
             self.news.push(channel.clone());
         }
         frame
@@ -212,6 +216,10 @@ impl Past {
         is_own: impl Fn(SocketId) -> bool,
         figures: &HistoryFigures,
     ) -> Replay {
+        if let Some(reason) = self.unknown(channel) {
+            return Replay::gap(reason, EventId::default());
+        }
+        let is_copy = self.is_copy(channel);
         let now = EventId::at(now_ms);
         let ring = self.channels.get_mut(channel);
         let (floor, last) = match ring {
@@ -221,7 +229,8 @@ impl Past {
             }
             None => (self.vanished, self.vanished),
         };
-        let head = last.max(now);
+        // The clock of this node says nothing about ids that the engine gives.
+        let head = if is_copy { last } else { last.max(now) };
         let (position, handled) = match standing {
             Standing::Session(position) => (position, None),
             // It cannot have handled what has not been.
@@ -238,9 +247,11 @@ impl Past {
             .flat_map(|ring| ring.after(position))
             .filter(|event| !event.except.is_some_and(&is_own))
             .map(|event| (event.id, event.frame.clone()))
+            .chain(self.sent_ahead(channel, &is_own))
             .collect();
+        let is_cut = position < floor || self.has_forgotten(channel);
         Replay {
-            gap: (position < floor).then_some(GapReason::History),
+            gap: is_cut.then_some(GapReason::History),
             events,
             head,
             handled,
@@ -339,7 +350,7 @@ impl Past {
         let vanished = &mut self.vanished;
         self.channels.retain(|_, ring| {
             ring.trim(now_ms, figures);
-            let stays = !ring.events.is_empty() || !ring.readers.is_empty();
+            let stays = !ring.events.is_empty() || !ring.readers.is_empty() || ring.copy.is_some();
             if !stays {
                 *vanished = (*vanished).max(ring.last);
             }
@@ -364,7 +375,7 @@ impl Past {
             let stays = keeps(channel);
             if !stays {
                 *vanished = (*vanished).max(ring.last);
-                ring.clear(figures);
+                figures.bytes.fetch_sub(ring.cost(), Ordering::Relaxed);
             }
             stays
         });
@@ -385,8 +396,9 @@ impl Past {
         };
         ring.floor = ring.last;
         ring.clear(figures);
+        ring.forget_sent(figures);
         figures.evicted_channels.fetch_add(1, Ordering::Relaxed);
-        if ring.readers.is_empty() {
+        if ring.readers.is_empty() && ring.copy.is_none() {
             self.vanished = self.vanished.max(ring.last);
             self.channels.remove(channel);
         }
@@ -411,6 +423,7 @@ fn ring<'a>(
                 bounds,
                 readers: HashMap::new(),
                 is_news: false,
+                copy: None,
             },
         );
     }
@@ -423,10 +436,23 @@ impl Ring {
     /// Bytes that are charged for it: none while it holds no event, since then
     /// nothing could be dropped to get them back.
     fn cost(&self) -> usize {
-        match self.bytes {
+        let copy = self.copy.as_ref().map_or(0, |copy| copy.bytes());
+        let events = match self.bytes {
             0 => 0,
             bytes => bytes + CHANNEL_OVERHEAD,
-        }
+        };
+        events + copy
+    }
+
+    /// Puts the newest event in. Returns whether the channel has news from now on.
+    fn push(&mut self, event: Event, now_ms: u64, figures: &HistoryFigures) -> bool {
+        self.grow(event.cost(), figures);
+        self.last = event.id;
+        self.events.push_back(event);
+        self.trim(now_ms, figures);
+        let is_first = !self.is_news && !self.readers.is_empty();
+        self.is_news |= is_first;
+        is_first
     }
 
     fn grow(&mut self, bytes: usize, figures: &HistoryFigures) {
@@ -438,9 +464,12 @@ impl Ring {
     }
 
     fn clear(&mut self, figures: &HistoryFigures) {
-        figures.bytes.fetch_sub(self.cost(), Ordering::Relaxed);
+        let before = self.cost();
         self.bytes = 0;
         self.events = VecDeque::new();
+        figures
+            .bytes
+            .fetch_sub(before - self.cost(), Ordering::Relaxed);
     }
 
     /// Drops what the bounds do not allow.
@@ -507,12 +536,13 @@ impl Replay {
     /// what it has missed, or it has said that it has handled it.
     pub(super) fn makes_up_for(&self, cached: &Frame) -> bool {
         let start = cached.as_websocket().as_ptr();
+        let id = cached.event_id();
         self.events
             .iter()
-            .any(|(_, frame)| frame.as_websocket().as_ptr() == start)
+            .any(|(of, frame)| id == Some(*of) || frame.as_websocket().as_ptr() == start)
             || self
                 .handled
-                .is_some_and(|handled| cached.event_id().is_some_and(|id| id <= handled))
+                .is_some_and(|handled| id.is_some_and(|id| id <= handled))
     }
 }
 

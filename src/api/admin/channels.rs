@@ -231,7 +231,7 @@ pub(super) async fn past(admin: &Admin, call: &Call<'_>) -> Result<Answer, Admin
     let app = admin.app(call.parameter(0)).await?;
     let channel = channel_name(call.parameter(1), &app)?;
     let hub = admin.parts.hub.app(&app);
-    let past = hub.past(&channel, after, limit, MAX_PAST_BYTES);
+    let past = hub.past(&channel, after, limit, MAX_PAST_BYTES).await;
     let past = past.ok_or_else(|| {
         let message = format!("no past events are kept of {:?}", channel.as_str());
         AdminError::new(StatusCode::CONFLICT, "no_history", message)

@@ -133,6 +133,9 @@ impl Registry {
                 Err(away) => End::Away(away),
             };
             self.shared.set_link(None);
+            for app in hub.apps() {
+                app.go_alone();
+            }
             self.release();
             match end {
                 End::Stopped => break,
@@ -191,6 +194,8 @@ impl Registry {
         if is_return {
             self.restore_all();
         }
+        let own = self.shared.keys.process_topic(&self.shared.process);
+        connections.subscribe(&[own]).await?;
         self.beat(hub, connections).await?;
         self.review(hub);
         if is_return {
@@ -473,6 +478,11 @@ impl Registry {
             if let Some(topic) = self.topics.get_mut(&id) {
                 topic.is_subscribed = true;
             }
+            if let (Subject::Channel(channel), Some(app)) = (&id.subject, hub.find(&id.app))
+                && app.may_have_missed(channel)
+            {
+                self.shared.holes.add(id.clone());
+            }
         }
         self.call_registry(hub, connections, todo).await?;
         for id in ids {
@@ -663,6 +673,18 @@ impl Registry {
     // What the others have.
 
     fn take(&mut self, hub: &Arc<Hub>, pushed: &Pushed) {
+        let own = self.shared.keys.process_topic(&self.shared.process);
+        if pushed.topic == own.as_bytes() {
+            if let Some(Message::Taken {
+                app,
+                session,
+                socket_id,
+            }) = Message::parse(&pushed.payload)
+            {
+                hub.session_taken(&app, session, socket_id);
+            }
+            return;
+        }
         let Some((id, message)) = self.read(hub, pushed) else {
             return;
         };
@@ -677,8 +699,8 @@ impl Registry {
                     app.terminate(user);
                 }
             }
-            // Has a queue of its own.
-            Message::Event(_) => {}
+            // Have a queue of their own, or a topic.
+            Message::Event(_) | Message::Recorded(_) | Message::Taken { .. } => {}
         }
     }
 
