@@ -247,7 +247,7 @@ fn show_console(config: &Config, server: &Server) {
     };
     let url = format!("{scheme}://{address}{prefix}/console/");
     match server.invitation() {
-        Some(invitation) => tracing::warn!(
+        Some(invitation) => tracing::info!(
             "nobody has an account for the console: make the first one at {url}#/begin/{invitation}"
         ),
         None => tracing::info!("the console is at {url}"),

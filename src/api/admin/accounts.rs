@@ -27,7 +27,7 @@ pub(super) struct AccountView {
 }
 
 /// An account to be made.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewAccount {
     /// Up to 64 letters, digits and the signs `. _ - @`.
@@ -38,7 +38,7 @@ pub(super) struct NewAccount {
 }
 
 /// What is to change of an account.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct AccountChange {
     role: Option<Role>,

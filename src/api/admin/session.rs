@@ -44,7 +44,7 @@ pub(super) struct SessionView {
 }
 
 /// Name and password; without them where nobody has to sign in.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct SignIn {
     name: Option<String>,
@@ -52,7 +52,7 @@ pub(super) struct SignIn {
 }
 
 /// The first account, an administrator.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FirstAccount {
     /// What stands at the end of the link in the log.
@@ -62,7 +62,7 @@ pub(super) struct FirstAccount {
 }
 
 /// A new password for oneself.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewPassword {
     old: String,

@@ -31,8 +31,7 @@ pub(super) enum Site {
     Unsaid,
 }
 
-/// Somebody who asks.
-#[derive(Debug)]
+/// Somebody who asks. Without `Debug`: it holds what others must not read.
 pub(super) struct Visitor {
     pub(super) peer: Peer,
     /// The credentials of a program.

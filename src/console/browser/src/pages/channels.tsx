@@ -172,7 +172,7 @@ function History({ app, name }: { app: string; name: string }) {
                     </button>
                     {event.id === open && (
                       <div class="details">
-                        <Past event={event} />
+                        <PastData event={event} />
                       </div>
                     )}
                   </li>
@@ -193,7 +193,14 @@ function Past({ event }: { event: PastEvent }) {
       <p>
         <strong class="mono">{event.name}</strong> {event.at_ms !== undefined && <span class="soft">{when(event.at_ms)}</span>}
       </p>
-      {event.data === undefined ? <p class="notice">{t('dataHidden', { size: bytes(event.data_bytes) })}</p> : <Code label={event.name} text={pretty(event.data)} />}
+      <PastData event={event} />
     </div>
   );
+}
+
+function PastData({ event }: { event: PastEvent }) {
+  if (event.data === undefined) {
+    return <p class="notice">{t('dataHidden', { size: bytes(event.data_bytes) })}</p>;
+  }
+  return <Code label={event.name} text={pretty(event.data)} />;
 }

@@ -54,14 +54,13 @@ export function Empty({ children }: { children: ComponentChildren }) {
 }
 
 export function Page({ title, actions, children }: { title: string; actions?: ComponentChildren; children: ComponentChildren }) {
-  const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {
     document.title = `${title} · Fanfare`;
   }, [title]);
   return (
     <>
       <header class="page-head">
-        <h1 ref={heading}>{title}</h1>
+        <h1>{title}</h1>
         {actions && <div class="actions">{actions}</div>}
       </header>
       {children}

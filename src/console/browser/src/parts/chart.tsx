@@ -1,6 +1,7 @@
-// A chart over time, by uPlot. The table of the same numbers is the CSV.
+// A chart over time, by uPlot. Its legend tells the numbers where somebody points, else
+// those of the end; all of them are in the CSV.
 
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 
@@ -11,39 +12,40 @@ export interface Series {
   values: number[];
 }
 
-const COLOURS = ['--line-1', '--line-2', '--line-3', '--line-4'];
+const COLOURS = ['--line-1', '--line-2', '--line-3'];
 const HEIGHT = 200;
 
 export function Chart({ title, times, series }: { title: string; times: number[]; series: Series[] }) {
   const place = useRef<HTMLDivElement>(null);
   const chart = useRef<uPlot | null>(null);
-  const scheme = useColours();
+  const [pointed, setPointed] = useState<number>();
+  const scheme = useScheme();
 
   useEffect(() => {
     const host = place.current!;
-    const style = getComputedStyle(host);
-    const colour = (name: string) => style.getPropertyValue(name).trim() || 'gray';
-    const axis = { stroke: colour('--plot-ink'), grid: { stroke: colour('--plot-grid'), width: 1 }, ticks: { show: false } };
     const customs = locale();
-    const time = new Intl.DateTimeFormat(customs, { dateStyle: 'short', timeStyle: 'short' });
+    const axis = {
+      stroke: colour(host, '--plot-ink'),
+      grid: { stroke: colour(host, '--plot-grid'), width: 1 },
+      ticks: { show: false },
+    };
     const drawn = new uPlot(
       {
         width: Math.max(host.clientWidth, 100),
         height: HEIGHT,
         scales: { y: { range: (_, __, max) => [0, Math.max(max * 1.1, 1)] } },
+        legend: { show: false },
         cursor: { y: false },
+        hooks: { setCursor: [({ cursor }) => setPointed(cursor.idx ?? undefined)] },
         axes: [
           { ...axis, size: 32, values: (_, splits) => labels(splits, customs) },
           { ...axis, size: 56, values: (_, splits) => splits.map((value) => short(value, customs)) },
         ],
         series: [
-          { value: (_, value) => (value === null ? '' : time.format(value * 1000)) },
-          ...series.map(({ label }, index) => ({
-            label,
-            stroke: colour(COLOURS[index % COLOURS.length]!),
+          {},
+          ...series.map((_, index) => ({
+            stroke: colour(host, COLOURS[index % COLOURS.length]!),
             width: 2,
-            points: { show: times.length < 3 },
-            value: (_: uPlot, value: number | null) => (value === null ? '' : number(value)),
           })),
         ],
       },
@@ -57,26 +59,55 @@ export function Chart({ title, times, series }: { title: string; times: number[]
       resized.disconnect();
       drawn.destroy();
     };
-  }, [series.map(({ label }) => label).join('|'), scheme, times.length < 3]);
+  }, [series.length, scheme]);
 
   useEffect(() => {
     chart.current?.setData([times, ...series.map(({ values }) => values)]);
-    // Until somebody points elsewhere, the legend tells how it is now.
-    chart.current?.setLegend({ idx: times.length - 1 });
   }, [times, series]);
 
-  const last = series.map(({ label, values }) => `${label}: ${number(values.at(-1) ?? 0)}`).join(', ');
+  const index = Math.min(pointed ?? times.length - 1, times.length - 1);
+  const told = series.map(({ label, values }) => `${label}: ${number(values[index] ?? 0)}`);
+  const time = new Intl.DateTimeFormat(locale(), { dateStyle: 'short', timeStyle: 'short' }).format((times[index] ?? 0) * 1000);
   return (
     <figure class="chart">
       <figcaption>{title}</figcaption>
-      <div ref={place} role="img" aria-label={`${title}. ${last}`} />
+      <div ref={place} role="img" aria-label={`${title}. ${told.join(', ')}`} />
+      <ul class="legend" aria-hidden="true">
+        {told.map((text, position) => (
+          <li key={text} class={`line-${position + 1}`}>
+            {text}
+          </li>
+        ))}
+        <li class="soft">{time}</li>
+      </ul>
     </figure>
   );
 }
 
+/** A colour of the page as a canvas understands it. */
+function colour(host: HTMLElement, name: string): string {
+  host.style.color = `var(${name})`;
+  const found = getComputedStyle(host).color;
+  host.style.color = '';
+  return found;
+}
+
 /** Changes when the colours of the page do. */
-function useColours(): string {
-  return `${document.documentElement.dataset.theme}-${matchMedia('(prefers-color-scheme: dark)').matches}`;
+function useScheme(): string {
+  const now = () => `${document.documentElement.dataset.theme}-${matchMedia('(prefers-color-scheme: dark)').matches}`;
+  const [scheme, setScheme] = useState(now);
+  useEffect(() => {
+    const system = matchMedia('(prefers-color-scheme: dark)');
+    const changed = () => setScheme(now());
+    const chosen = new MutationObserver(changed);
+    chosen.observe(document.documentElement, { attributeFilter: ['data-theme'] });
+    system.addEventListener('change', changed);
+    return () => {
+      chosen.disconnect();
+      system.removeEventListener('change', changed);
+    };
+  }, []);
+  return scheme;
 }
 
 function short(value: number, customs: string): string {
