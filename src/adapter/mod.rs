@@ -8,6 +8,7 @@
 pub mod auth;
 pub mod client;
 pub mod ground;
+pub mod order_worker;
 pub mod rooms;
 pub mod supervisor;
 pub mod trust;

@@ -17,6 +17,7 @@ mod history;
 mod http_fallback;
 mod log;
 mod migration;
+mod order_worker;
 mod raw_ws;
 mod redis_names;
 mod seconds;
@@ -49,6 +50,10 @@ pub use self::history::{HistoryConfig, HistoryRuleConfig};
 pub use self::http_fallback::HttpFallbackConfig;
 pub use self::log::{LogConfig, LogFormat};
 pub use self::migration::{From as MigrationFrom, Migration};
+pub use self::order_worker::{
+    CryptoConfig, DatabaseConfig, EgrnClientKind, EgrnConfig, ORDER_WORKER_NAMES,
+    OrderWorkerConfig, PublishConfig,
+};
 pub use self::raw_ws::RawWsConfig;
 pub use self::server::{CertificateConfig, ServerConfig, TlsConfig};
 pub use self::store::StoreConfig;
@@ -206,7 +211,8 @@ impl Config {
             self.check_app("adapters.rooms.app", rooms.app.as_deref())?;
         }
         self.auth.check(rooms.enabled)?;
-        if self.auth.enabled {
+        // As `server::auth_config` has it.
+        if self.auth.enabled || rooms.enabled {
             self.check_app("auth.app", self.auth.app.as_deref())?;
         }
         let mut ids = HashSet::new();

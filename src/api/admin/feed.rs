@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_protocol::{AppId, ChannelKind, ChannelName};
+use fanfare_protocol::{AppId, ChannelKind, ChannelName, SocketId};
 use futures_util::stream;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
@@ -27,7 +27,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::error::{AdminError, ErrorBody};
 use super::{Admin, Call};
 use crate::http::{Answer, AnswerBody};
-use crate::hub::{HubEvent, HubEventKind, Published, Sight, Watcher};
+use crate::hub::{HubEvent, HubEventKind, Sight, Watcher};
 
 /// Those who may look at the same time.
 pub(super) const MAX_VIEWERS: usize = 32;
@@ -281,6 +281,108 @@ fn pattern(text: &str) -> Result<Regex, AdminError> {
     Regex::new(&format!("^{}$", parts.join(".*"))).map_err(|_| refused())
 }
 
+/// What a feed was told of. Most of it may be nothing for the viewer, so nothing is
+/// made of it yet.
+#[derive(Debug)]
+enum Seen {
+    Hub(HubEvent),
+    Sight(Sight),
+}
+
+impl Seen {
+    /// `None` for what another node has shown already.
+    fn kind(&self) -> Option<FeedKind> {
+        let event = match self {
+            Self::Hub(event) => event,
+            Self::Sight(Sight::Published(_)) => return Some(FeedKind::ApiEvent),
+            Self::Sight(Sight::Refused { .. }) => return Some(FeedKind::ClientError),
+            Self::Sight(Sight::Webhook { .. }) => return Some(FeedKind::Webhook),
+        };
+        Some(match event.kind {
+            HubEventKind::ConnectionOpened { .. } => FeedKind::Connected,
+            HubEventKind::ConnectionClosed { .. } => FeedKind::Disconnected,
+            HubEventKind::Occupied { .. } => FeedKind::Occupied,
+            HubEventKind::Vacated { .. } => FeedKind::Vacated,
+            HubEventKind::MemberAdded { .. } => FeedKind::MemberAdded,
+            HubEventKind::MemberRemoved { .. } => FeedKind::MemberRemoved,
+            HubEventKind::Subscribed { .. } => FeedKind::Subscribed,
+            HubEventKind::Unsubscribed { .. } => FeedKind::Unsubscribed,
+            HubEventKind::SubscriptionCount { .. } => FeedKind::SubscriptionCount,
+            HubEventKind::ClientEvent { .. } => FeedKind::ClientEvent,
+            HubEventKind::CacheMiss { .. } => FeedKind::CacheMiss,
+            HubEventKind::QuotaWarning { .. } => FeedKind::QuotaWarning,
+            HubEventKind::UserOnline { .. } => FeedKind::UserOnline,
+            HubEventKind::UserOffline { .. } => FeedKind::UserOffline,
+            HubEventKind::Inherited(_) => return None,
+        })
+    }
+
+    fn app(&self) -> &AppId {
+        match self {
+            Self::Hub(event) => &event.app,
+            Self::Sight(Sight::Published(event)) => &event.app,
+            Self::Sight(Sight::Refused { app, .. } | Sight::Webhook { app, .. }) => app,
+        }
+    }
+
+    fn channel(&self) -> Option<&ChannelName> {
+        match self {
+            Self::Hub(event) => channel(&event.kind),
+            Self::Sight(Sight::Published(event)) => Some(&event.channel),
+            Self::Sight(Sight::Refused { .. } | Sight::Webhook { .. }) => None,
+        }
+    }
+
+    /// The name of an event.
+    fn event(&self) -> Option<&str> {
+        match self {
+            Self::Hub(HubEvent {
+                kind: HubEventKind::ClientEvent { event, .. },
+                ..
+            }) => Some(event),
+            Self::Sight(Sight::Published(published)) => Some(&published.event),
+            Self::Hub(_) | Self::Sight(_) => None,
+        }
+    }
+
+    /// The connection that it is about.
+    fn socket_id(&self) -> Option<SocketId> {
+        match self {
+            Self::Hub(event) => match event.kind {
+                HubEventKind::ConnectionOpened { socket_id }
+                | HubEventKind::ConnectionClosed { socket_id }
+                | HubEventKind::Subscribed { socket_id, .. }
+                | HubEventKind::Unsubscribed { socket_id, .. }
+                | HubEventKind::ClientEvent { socket_id, .. } => Some(socket_id),
+                _ => None,
+            },
+            Self::Sight(Sight::Refused { socket_id, .. }) => Some(*socket_id),
+            Self::Sight(_) => None,
+        }
+    }
+}
+
+/// The channel that something happened on.
+fn channel(event: &HubEventKind) -> Option<&ChannelName> {
+    match event {
+        HubEventKind::Occupied { channel }
+        | HubEventKind::Vacated { channel }
+        | HubEventKind::MemberAdded { channel, .. }
+        | HubEventKind::MemberRemoved { channel, .. }
+        | HubEventKind::Subscribed { channel, .. }
+        | HubEventKind::Unsubscribed { channel, .. }
+        | HubEventKind::SubscriptionCount { channel, .. }
+        | HubEventKind::ClientEvent { channel, .. }
+        | HubEventKind::CacheMiss { channel } => Some(channel),
+        HubEventKind::ConnectionOpened { .. }
+        | HubEventKind::ConnectionClosed { .. }
+        | HubEventKind::QuotaWarning { .. }
+        | HubEventKind::Inherited(_)
+        | HubEventKind::UserOnline { .. }
+        | HubEventKind::UserOffline { .. } => None,
+    }
+}
+
 /// What one viewer wants to see, and may.
 #[derive(Debug)]
 struct Filter {
@@ -314,7 +416,7 @@ impl Feed {
     /// The next piece of text; `None` when the server stops.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            let event = tokio::select! {
+            let seen = tokio::select! {
                 biased;
                 () = self.closing.cancelled() => return None,
                 _ = self.seconds.tick() => {
@@ -323,24 +425,18 @@ impl Feed {
                     }
                     continue;
                 }
-                event = self.events.recv() => match event {
-                    Ok(event) => self.filter.hub_event(event),
-                    Err(RecvError::Lagged(lost)) => {
-                        self.left_out += lost;
-                        None
-                    }
-                    Err(RecvError::Closed) => return None,
-                },
-                sight = self.watcher.sights.recv() => match sight {
-                    Ok(sight) => self.filter.sight(&sight),
-                    Err(RecvError::Lagged(lost)) => {
-                        self.left_out += lost;
-                        None
-                    }
-                    Err(RecvError::Closed) => return None,
-                },
+                event = self.events.recv() => event.map(Seen::Hub),
+                sight = self.watcher.sights.recv() => sight.map(Seen::Sight),
             };
-            let Some(event) = event.filter(|event| self.filter.wants(event)) else {
+            let seen = match seen {
+                Ok(seen) => self.filter.wanted(&seen).map(|kind| (kind, seen)),
+                Err(RecvError::Lagged(lost)) => {
+                    self.left_out += lost;
+                    None
+                }
+                Err(RecvError::Closed) => return None,
+            };
+            let Some((kind, seen)) = seen else {
                 // Others' events must not keep the task busy without end.
                 tokio::task::coop::consume_budget().await;
                 continue;
@@ -350,6 +446,7 @@ impl Feed {
                 continue;
             }
             self.left -= 1;
+            let event = self.filter.show(kind, seen);
             return Some(self.write(&event));
         }
     }
@@ -379,174 +476,112 @@ impl Feed {
 }
 
 impl Filter {
-    fn takes(&self, app: &AppId, kind: FeedKind, channel: Option<&ChannelName>) -> bool {
-        self.app.as_ref().is_none_or(|wanted| wanted == app)
-            && self
-                .kinds
-                .as_ref()
-                .is_none_or(|kinds| kinds.contains(&kind))
-            && self.channel_prefix.as_ref().is_none_or(|prefix| {
-                channel.is_some_and(|channel| channel.as_str().starts_with(prefix))
-            })
-            && self.channel_pattern.as_ref().is_none_or(|pattern| {
-                channel.is_some_and(|channel| pattern.is_match(channel.as_str()))
-            })
+    /// The kind of it, if the viewer wants to see it.
+    fn wanted(&self, seen: &Seen) -> Option<FeedKind> {
+        let channel = seen.channel();
+        let is_of_app = self.app.as_ref().is_none_or(|wanted| wanted == seen.app());
+        let has_prefix = self.channel_prefix.as_ref().is_none_or(|prefix| {
+            channel.is_some_and(|channel| channel.as_str().starts_with(prefix))
+        });
+        let has_form = self.channel_pattern.as_ref().is_none_or(|pattern| {
+            channel.is_some_and(|channel| pattern.is_match(channel.as_str()))
+        });
+        let has_name = self
+            .event
+            .as_ref()
+            .is_none_or(|wanted| seen.event() == Some(wanted));
+        let is_of_socket = self.socket_id.as_ref().is_none_or(|wanted| {
+            seen.socket_id()
+                .is_some_and(|socket_id| socket_id.to_string() == *wanted)
+        });
+        let is_kind =
+            |kind: &FeedKind| self.kinds.as_ref().is_none_or(|kinds| kinds.contains(kind));
+        seen.kind()
+            .filter(|kind| is_of_app && has_prefix && has_form && is_kind(kind))
+            .filter(|_| has_name && is_of_socket)
     }
 
-    /// What only the whole event tells.
-    fn wants(&self, shown: &FeedEvent) -> bool {
-        let fits =
-            |wanted: &Option<String>, given: &Option<String>| wanted.is_none() || wanted == given;
-        fits(&self.event, &shown.event) && fits(&self.socket_id, &shown.socket_id)
-    }
-
-    fn sight(&self, sight: &Sight) -> Option<FeedEvent> {
-        let (app, shown) = match sight {
-            Sight::Published(published) => return self.published(published),
-            Sight::Refused {
-                app,
+    fn show(&self, kind: FeedKind, seen: Seen) -> FeedEvent {
+        let mut shown = FeedEvent::new(kind);
+        shown.app_id = Some(seen.app().to_string());
+        shown.channel = seen.channel().map(ToString::to_string);
+        match seen {
+            Seen::Sight(Sight::Published(event)) => {
+                shown.data = self.data(&event.channel, &event.data);
+                shown.data_bytes = Some(event.size);
+                shown.event = Some(event.event.to_string());
+            }
+            Seen::Sight(Sight::Refused {
                 socket_id,
                 code,
                 message,
-            } => {
-                let shown = FeedEvent {
-                    socket_id: Some(socket_id.to_string()),
-                    code: *code,
-                    message: Some(message.to_string()),
-                    ..FeedEvent::new(FeedKind::ClientError)
-                };
-                (app, shown)
+                ..
+            }) => {
+                shown.socket_id = Some(socket_id.to_string());
+                shown.code = code;
+                shown.message = Some(message.to_string());
             }
-            Sight::Webhook {
-                app,
+            Seen::Sight(Sight::Webhook {
                 url,
                 outcome,
                 status,
                 latency,
                 error,
-            } => {
-                let shown = FeedEvent {
-                    url: Some(url.to_string()),
-                    outcome: Some(outcome),
-                    status: *status,
-                    latency_ms: Some(super::millis(*latency)),
-                    message: error.as_deref().map(str::to_owned),
-                    ..FeedEvent::new(FeedKind::Webhook)
-                };
-                (app, shown)
+                ..
+            }) => {
+                shown.url = Some(url.to_string());
+                shown.outcome = Some(outcome);
+                shown.status = status;
+                shown.latency_ms = Some(super::millis(latency));
+                shown.message = error.as_deref().map(str::to_owned);
             }
-        };
-        self.takes(app, shown.kind, None).then(|| FeedEvent {
-            app_id: Some(app.to_string()),
-            ..shown
-        })
-    }
-
-    fn published(&self, published: &Published) -> Option<FeedEvent> {
-        let Published {
-            app,
-            channel,
-            event,
-            data,
-            size,
-        } = published;
-        let kind = FeedKind::ApiEvent;
-        self.takes(app, kind, Some(channel)).then(|| FeedEvent {
-            app_id: Some(app.to_string()),
-            event: Some(event.to_string()),
-            data: self.data(channel, data),
-            data_bytes: Some(*size),
-            channel: Some(channel.to_string()),
-            ..FeedEvent::new(kind)
-        })
-    }
-
-    fn hub_event(&self, event: HubEvent) -> Option<FeedEvent> {
-        let app = event.app;
-        let channel = match &event.kind {
-            HubEventKind::Occupied { channel }
-            | HubEventKind::Vacated { channel }
-            | HubEventKind::MemberAdded { channel, .. }
-            | HubEventKind::MemberRemoved { channel, .. }
-            | HubEventKind::Subscribed { channel, .. }
-            | HubEventKind::Unsubscribed { channel, .. }
-            | HubEventKind::SubscriptionCount { channel, .. }
-            | HubEventKind::ClientEvent { channel, .. }
-            | HubEventKind::CacheMiss { channel } => Some(channel.clone()),
-            HubEventKind::ConnectionOpened { .. }
-            | HubEventKind::ConnectionClosed { .. }
-            | HubEventKind::QuotaWarning { .. }
-            | HubEventKind::Inherited(_)
-            | HubEventKind::UserOnline { .. }
-            | HubEventKind::UserOffline { .. } => None,
-        };
-        let mut shown = self.without_channel(event.kind)?;
-        if !self.takes(&app, shown.kind, channel.as_ref()) {
-            return None;
+            Seen::Hub(event) => self.add(&mut shown, event.kind),
         }
-        shown.app_id = Some(app.to_string());
-        shown.channel = channel.map(|channel| channel.to_string());
-        Some(shown)
+        shown
     }
 
-    /// `None` for what another node has shown already.
-    fn without_channel(&self, event: HubEventKind) -> Option<FeedEvent> {
-        let new = FeedEvent::new;
-        let socket = |kind, socket_id: fanfare_protocol::SocketId| FeedEvent {
-            socket_id: Some(socket_id.to_string()),
-            ..new(kind)
-        };
-        let user = |kind, user_id: fanfare_protocol::UserId| FeedEvent {
-            user_id: Some(user_id.to_string()),
-            ..new(kind)
-        };
-        Some(match event {
-            HubEventKind::Inherited(_) => return None,
-            HubEventKind::ConnectionOpened { socket_id } => socket(FeedKind::Connected, socket_id),
-            HubEventKind::ConnectionClosed { socket_id } => {
-                socket(FeedKind::Disconnected, socket_id)
+    /// Adds what an event has beside app and channel.
+    fn add(&self, shown: &mut FeedEvent, event: HubEventKind) {
+        match event {
+            HubEventKind::ConnectionOpened { socket_id }
+            | HubEventKind::ConnectionClosed { socket_id } => {
+                shown.socket_id = Some(socket_id.to_string());
             }
-            HubEventKind::Occupied { .. } => new(FeedKind::Occupied),
-            HubEventKind::Vacated { .. } => new(FeedKind::Vacated),
-            HubEventKind::MemberAdded { user_id, .. } => user(FeedKind::MemberAdded, user_id),
-            HubEventKind::MemberRemoved { user_id, .. } => user(FeedKind::MemberRemoved, user_id),
+            HubEventKind::MemberAdded { user_id, .. }
+            | HubEventKind::MemberRemoved { user_id, .. }
+            | HubEventKind::UserOnline { user_id }
+            | HubEventKind::UserOffline { user_id } => {
+                shown.user_id = Some(user_id.to_string());
+            }
             HubEventKind::Subscribed {
                 socket_id, user_id, ..
-            } => FeedEvent {
-                user_id: user_id.map(|user_id| user_id.to_string()),
-                ..socket(FeedKind::Subscribed, socket_id)
-            },
-            HubEventKind::Unsubscribed {
+            }
+            | HubEventKind::Unsubscribed {
                 socket_id, user_id, ..
-            } => FeedEvent {
-                user_id: user_id.map(|user_id| user_id.to_string()),
-                ..socket(FeedKind::Unsubscribed, socket_id)
-            },
-            HubEventKind::SubscriptionCount { count, .. } => FeedEvent {
-                count: Some(count as u64),
-                ..new(FeedKind::SubscriptionCount)
-            },
+            } => {
+                shown.socket_id = Some(socket_id.to_string());
+                shown.user_id = user_id.map(|user_id| user_id.to_string());
+            }
             HubEventKind::ClientEvent {
                 channel,
                 event,
                 data,
                 socket_id,
                 user_id,
-            } => FeedEvent {
-                user_id: user_id.map(|user_id| user_id.to_string()),
-                event: Some(event.to_string()),
-                data: self.data(&channel, &data),
-                data_bytes: Some(data.len()),
-                ..socket(FeedKind::ClientEvent, socket_id)
-            },
-            HubEventKind::CacheMiss { .. } => new(FeedKind::CacheMiss),
-            HubEventKind::QuotaWarning { limit } => FeedEvent {
-                count: Some(limit),
-                ..new(FeedKind::QuotaWarning)
-            },
-            HubEventKind::UserOnline { user_id } => user(FeedKind::UserOnline, user_id),
-            HubEventKind::UserOffline { user_id } => user(FeedKind::UserOffline, user_id),
-        })
+            } => {
+                shown.socket_id = Some(socket_id.to_string());
+                shown.user_id = user_id.map(|user_id| user_id.to_string());
+                shown.event = Some(event.to_string());
+                shown.data = self.data(&channel, &data);
+                shown.data_bytes = Some(data.len());
+            }
+            HubEventKind::SubscriptionCount { count, .. } => shown.count = Some(count as u64),
+            HubEventKind::QuotaWarning { limit } => shown.count = Some(limit),
+            HubEventKind::Occupied { .. }
+            | HubEventKind::Vacated { .. }
+            | HubEventKind::CacheMiss { .. }
+            | HubEventKind::Inherited(_) => {}
+        }
     }
 
     /// The beginning of the data, where it may be seen.

@@ -25,7 +25,7 @@ export async function startRedis(t) {
   return `redis://127.0.0.1:${port}`;
 }
 
-async function freePort() {
+export async function freePort() {
   const server = createServer();
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

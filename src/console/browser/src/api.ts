@@ -27,6 +27,7 @@ export interface Settings {
   authorized_connections: boolean;
   subscription_errors: boolean;
   soketi_answers: boolean;
+  bind_sessions: boolean;
   webhook_batching: boolean;
   over_quota: 'retry_later' | 'refuse';
   allowed_origins: string[];

@@ -9,7 +9,7 @@ import { go } from '../route';
 import { named, t, type Word } from '../words';
 import type { AppProps } from './app';
 
-const SWITCHES = ['enabled', 'client_events', 'subscription_count', 'watchlist', 'authorized_connections', 'tls_only', 'webhook_batching', 'subscription_errors', 'soketi_answers'] as const;
+const SWITCHES = ['enabled', 'client_events', 'subscription_count', 'watchlist', 'authorized_connections', 'tls_only', 'bind_sessions', 'webhook_batching', 'subscription_errors', 'soketi_answers'] as const;
 
 /** Those that may be absent, which means that there is no limit. */
 const OPEN_LIMITS = ['connections', 'messages_per_day', 'backend_events_per_second', 'reads_per_second', 'app_client_events_per_second', 'messages_per_second'];

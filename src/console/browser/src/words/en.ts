@@ -246,6 +246,8 @@ export const en = {
   switchHint_authorized_connections: 'Clients must sign in or subscribe to a private channel',
   switch_tls_only: 'TLS only',
   switchHint_tls_only: 'Plain connections are refused with 4000',
+  switch_bind_sessions: 'Sessions belong to users',
+  switchHint_bind_sessions: 'Nobody else can take over the session of a user',
   switch_webhook_batching: 'Webhooks in batches',
   switchHint_webhook_batching: 'Events that come shortly after one another share a request',
   switch_subscription_errors: 'Subscription errors',

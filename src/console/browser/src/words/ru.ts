@@ -234,6 +234,8 @@ export const ru: Words = {
   switchHint_authorized_connections: 'Клиент должен войти или подписаться на закрытый канал',
   switch_tls_only: 'Только TLS',
   switchHint_tls_only: 'Соединения без TLS отклоняются с 4000',
+  switch_bind_sessions: 'Сеансы за пользователем',
+  switchHint_bind_sessions: 'Никто другой не может продолжить сеанс пользователя',
   switch_webhook_batching: 'Вебхуки пакетами',
   switchHint_webhook_batching: 'Близкие по времени события идут одним запросом',
   switch_subscription_errors: 'Ошибки подписки',

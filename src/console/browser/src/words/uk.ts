@@ -234,6 +234,8 @@ export const uk: Words = {
   switchHint_authorized_connections: 'Клієнт має увійти або підписатися на закритий канал',
   switch_tls_only: 'Лише TLS',
   switchHint_tls_only: "З'єднання без TLS відхиляються з 4000",
+  switch_bind_sessions: 'Сеанси за користувачем',
+  switchHint_bind_sessions: 'Ніхто інший не може продовжити сеанс користувача',
   switch_webhook_batching: 'Вебхуки пакетами',
   switchHint_webhook_batching: 'Близькі за часом події йдуть одним запитом',
   switch_subscription_errors: 'Помилки підписки',
