@@ -289,8 +289,9 @@ impl Database {
         before: Option<&str>,
         limit: usize,
     ) -> Result<Vec<AuditEntry>, StoreError> {
-        // Above every id: they are upper-case letters and digits.
-        let before = before.unwrap_or("~").to_owned();
+        // After every id in whatever order the database sorts letters and digits: none
+        // begins with more than a 7.
+        let before = before.unwrap_or("Z").to_owned();
         sqlx::query(
             "SELECT id, at_ms, actor, address, action, detail FROM fanfare_audit WHERE id < $1 ORDER BY id DESC LIMIT $2",
         )

@@ -7,6 +7,7 @@ use fanfare::server::Server;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use crate::postgres::Postgres;
 use crate::support::{Answer, HttpClient, TestServer, app};
 
 const PASSWORD: &str = "correct horse";
@@ -350,13 +351,23 @@ async fn changes_are_written_down_without_secrets() {
 #[tokio::test]
 async fn accounts_and_sessions_outlive_the_server_in_a_database() {
     let directory = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}/fanfare.db", directory.path().display());
+    outlive(&format!(
+        "sqlite://{}/fanfare.db",
+        directory.path().display()
+    ))
+    .await;
+    let postgres = Postgres::start().await;
+    outlive(&postgres.url()).await;
+}
+
+/// Makes accounts in the database, and goes on with another server.
+async fn outlive(url: &str) {
     let start = async || {
         TestServer::with_server(
             |config| {
                 config.apps = vec![app("1", "key", "a secret of its own")];
                 config.store = StoreConfig {
-                    url: Some(url.as_str().into()),
+                    url: Some(url.into()),
                     ..StoreConfig::default()
                 };
             },
