@@ -125,11 +125,11 @@ test('orders', { concurrency: 6 }, async (t) => {
   for (const kind of ['gateway', 'cabinet']) {
     it(`rr_standin_scenarios: what the portal says, over the ${kind}`, async (t) => {
       const queue = ground.queue(t);
-      const portal = await startPortal(t, { login: 'user-1', password: PASSWORD });
+      const portal = await startPortal(t, { login: 'user-1', password: PASSWORD, slowMs: 2500 });
       const username = `of-the-${kind}`;
       await ground.run(['users', 'add', username, '--gu-login', 'user-1'], { input: PASSWORD });
       await ground.run(['users', 'set-session', username], { input: COOKIES });
-      const times = { BULL_LOCK_MS: '600', BULL_STALLED_MS: '300', ROSREESTR_TIMEOUT_MS: '10000' };
+      const times = { BULL_LOCK_MS: '1500', BULL_STALLED_MS: '500', ROSREESTR_TIMEOUT_MS: '10000' };
       await ground.worker(t, queue, {
         ...(kind === 'gateway' ? gateway(portal) : cabinet(portal)),
         ...times,
@@ -189,7 +189,7 @@ test('orders', { concurrency: 6 }, async (t) => {
     it(`rr_kill: a worker dies while it orders; the order ${what}, and there is one in the end`, async (t) => {
       const queue = ground.queue(t);
       const portal = await startPortal(t, { password: PASSWORD });
-      const times = { BULL_LOCK_MS: '800', BULL_STALLED_MS: '300' };
+      const times = { BULL_LOCK_MS: '1200', BULL_STALLED_MS: '300' };
       const data = await ground.order(`77:01:0000000:${script}`);
       const job = await queue.add('process-order', data, { removeOnComplete: 100 });
       const first = await ground.worker(t, queue, { ...gateway(portal), ...times });
@@ -215,7 +215,7 @@ test('orders', { concurrency: 6 }, async (t) => {
   it('rr_frozen: a worker that was only frozen does not order a second time', async (t) => {
     const queue = ground.queue(t);
     const portal = await startPortal(t, { login: 'user-1', password: PASSWORD, slowMs: 2500 });
-    const times = { BULL_LOCK_MS: '500', BULL_STALLED_MS: '250' };
+    const times = { BULL_LOCK_MS: '1000', BULL_STALLED_MS: '250' };
     const data = await ground.order('77:01:0000000:999');
     const job = await queue.add('process-order', data, { removeOnComplete: 100 });
     const frozen = await ground.worker(t, queue, { ...gateway(portal), ...times });
@@ -490,6 +490,12 @@ test('orders', { concurrency: 6 }, async (t) => {
       return text.includes('bull_job_attempts_total{result="completed"} 1') && text;
     }, 'the job in the figures');
 
+    for (const file of ['orders.yml', 'orders.json']) {
+      const named = readFileSync(new URL(`../../docs/monitoring/${file}`, import.meta.url), 'utf8');
+      for (const [name] of named.matchAll(/\b(bull|rosreestr)_[a-z_]+/g)) {
+        assert.match(text, new RegExp(`^${name}[{ ]`, 'm'), `${name} of ${file}`);
+      }
+    }
     assert.match(text, /bull_jobs\{state="waiting"\} \d/);
     assert.match(text, /bull_job_seconds_count 1/);
     assert.match(text, /rosreestr_requests_total\{op="confirm",status="ok"\} 1/);

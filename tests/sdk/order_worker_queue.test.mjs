@@ -210,7 +210,7 @@ test('a queue of bull', { concurrency: 4 }, async (t) => {
 
   it('bull_contract_stalled: a job that loses its worker twice has failed', async (t) => {
     const queue = ground.queue(t);
-    const times = { BULL_LOCK_MS: '600', BULL_STALLED_MS: '300', ROSREESTR_STUB_MS: '600000' };
+    const times = { BULL_LOCK_MS: '1200', BULL_STALLED_MS: '300', ROSREESTR_STUB_MS: '600000' };
     const data = await ground.order();
     const job = await queue.add('process-order', data);
     for (const user of ['user-1', 'user-2']) {
@@ -253,10 +253,10 @@ test('a queue of bull', { concurrency: 4 }, async (t) => {
 
   it('bull_contract_locks: a job that takes longer than its lock is done once', async (t) => {
     const queue = ground.queue(t);
-    const times = { BULL_LOCK_MS: '400', BULL_STALLED_MS: '200' };
+    const times = { BULL_LOCK_MS: '1500', BULL_STALLED_MS: '500', ROSREESTR_STUB_MS: '4000' };
     const job = await queue.add('process-order', await ground.order(), { removeOnComplete: 100 });
-    await ground.worker(t, queue, { ...times, ROSREESTR_STUB_MS: '1500' });
-    await ground.worker(t, queue, { ...times, ROSREESTR_STUB_MS: '1500', ROSREESTR_USER_NAME: 'user-2' });
+    await ground.worker(t, queue, times);
+    await ground.worker(t, queue, { ...times, ROSREESTR_USER_NAME: 'user-2' });
 
     await becomes(job, 'completed');
 
@@ -324,7 +324,7 @@ test('a queue of bull', { concurrency: 4 }, async (t) => {
 
   it('bull_contract_stop: the job in hand is finished, and the next is left', async (t) => {
     const queue = ground.queue(t);
-    const worker = await ground.worker(t, queue, { ROSREESTR_STUB_MS: '700' });
+    const worker = await ground.worker(t, queue, { ROSREESTR_STUB_MS: '2500' });
     const jobs = [];
     for (let i = 0; i < 2; i++) {
       jobs.push(await queue.add('process-order', await ground.order(), { removeOnComplete: 100 }));
@@ -348,6 +348,8 @@ test('a queue of bull', { concurrency: 4 }, async (t) => {
        SELECT min(id) AS first FROM added`,
       [count],
     );
+    // Nobody begins before all are there.
+    await queue.pause();
     await queue.addBulk(
       Array.from({ length: count }, (_, i) => ({
         name: 'process-order',
@@ -359,6 +361,9 @@ test('a queue of bull', { concurrency: 4 }, async (t) => {
     const node = nodeWorker(t, ground, queue, 'work');
     await ground.worker(t, queue);
     await ground.worker(t, queue, { ROSREESTR_USER_NAME: 'user-2' });
+    await eventually(async () => (await queue.getWorkers()).length === 3, 'three workers');
+
+    await queue.resume();
 
     await eventually(async () => (await queue.getCompletedCount()) === count, 'all jobs', 90_000);
     const jobs = await queue.getCompleted();
