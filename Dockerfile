@@ -4,10 +4,16 @@
 #   docker run -p 6001:6001 -p 9601:9601 \
 #     -e PUSHER_APP_ID=1 -e PUSHER_APP_KEY=my-key -e PUSHER_APP_SECRET=my-secret fanfare
 
+FROM node:20-bookworm-slim AS console
+WORKDIR /build/src/console
+COPY src/console .
+RUN ./build
+
 FROM rust:1.95-slim-bookworm AS build
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /build
 COPY . .
+COPY --from=console /build/src/console/assets src/console/assets
 # Names of functions stay for backtraces, lines go: a third of the size.
 ENV CARGO_PROFILE_RELEASE_STRIP=debuginfo
 # Naming the target keeps the flag away from build scripts and procedural macros.

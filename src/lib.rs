@@ -1,9 +1,11 @@
 //! Fanfare: a self-hosted realtime server that speaks the Pusher Channels protocol.
 
+pub mod accounts;
 pub mod adapter;
 pub mod api;
 pub mod apps;
 pub mod config;
+pub mod console;
 pub mod engine;
 pub mod http;
 pub mod hub;

@@ -94,6 +94,7 @@ impl Audience {
                 120,
                 ClientInfo {
                     client: "js",
+                    version: "",
                     address: std::net::Ipv4Addr::LOCALHOST.into(),
                     session: None,
                 },

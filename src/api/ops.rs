@@ -9,6 +9,7 @@ use hyper::{Method, Request, StatusCode};
 use super::admin::Admin;
 use super::health::Health;
 use super::metrics::{self, Sources};
+use crate::console;
 use crate::http::{Answer, Handler, Peer, answer, json_answer, text_answer};
 
 /// Answers on the second port.
@@ -17,17 +18,19 @@ pub struct Ops {
     health: Health,
     sources: Sources,
     admin: Option<Arc<Admin>>,
+    has_console: bool,
 }
 
 impl Ops {
-    /// Tells of a node what `sources` know, and serves the API of the operator, if
-    /// there is one.
+    /// Tells of a node what `sources` know, and serves the API of the operator and the
+    /// console, if there are any.
     #[must_use]
-    pub fn new(sources: Sources, admin: Option<Arc<Admin>>) -> Self {
+    pub fn new(sources: Sources, admin: Option<Arc<Admin>>, has_console: bool) -> Self {
         Self {
             health: Health::new(Arc::clone(&sources.hub), sources.adapters.clone()),
             sources,
             admin,
+            has_console,
         }
     }
 
@@ -68,6 +71,9 @@ impl Handler for Ops {
             && Admin::owns(request.uri().path())
         {
             return admin.handle(request, peer).await;
+        }
+        if self.has_console && console::owns(request.uri().path()) {
+            return console::answer_to(&request);
         }
         if request.method() != Method::GET && request.method() != Method::HEAD {
             return text_answer(

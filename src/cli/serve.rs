@@ -1,7 +1,7 @@
 //! `fanfare serve`: runs the server until it is told to stop.
 
 use std::io::IsTerminal;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::process::parent_id;
 use std::time::Duration;
 
@@ -131,6 +131,7 @@ async fn serve(loaded: Loaded, is_test: bool) -> anyhow::Result<()> {
     };
     // Whoever reads this may send a signal at once.
     welcome(&loaded, server.address(), server.metrics_address());
+    show_console(config, &server);
     if is_test {
         tell_parent(config, &server)?;
     }
@@ -214,6 +215,42 @@ fn welcome(loaded: &Loaded, address: SocketAddr, metrics_address: SocketAddr) {
     }
     if std::io::stderr().is_terminal() {
         output::note(&hint(config, address));
+    }
+}
+
+/// Says where the console is, and how to get in where nobody has an account yet.
+fn show_console(config: &Config, server: &Server) {
+    if !config.admin.console {
+        return;
+    }
+    // Beside a port of its own for TLS, that of the server is plain.
+    let has_tls = config
+        .server
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.port.is_none());
+    let (mut address, scheme) = if !config.admin.on_client_port {
+        (server.metrics_address(), "http")
+    } else if has_tls {
+        (server.address(), "https")
+    } else {
+        (server.address(), "http")
+    };
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    let prefix = &config.server.path_prefix;
+    let prefix = if config.admin.on_client_port {
+        prefix
+    } else {
+        ""
+    };
+    let url = format!("{scheme}://{address}{prefix}/console/");
+    match server.invitation() {
+        Some(invitation) => tracing::info!(
+            "nobody has an account for the console: make the first one at {url}#/begin/{invitation}"
+        ),
+        None => tracing::info!("the console is at {url}"),
     }
 }
 

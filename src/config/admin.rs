@@ -1,4 +1,4 @@
-//! `[admin]`: the API of the operator.
+//! `[admin]`: the API of the operator, and the console in the browser.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,10 +11,13 @@ const MIN_TOKEN: usize = 16;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminConfig {
-    /// What callers authenticate with; absent: there is no admin API.
+    /// What programs authenticate with; absent: none may.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
-    /// Whether it is served on the port of the clients too, beside that of the
+    /// Whether there is a console at `/console`, for people with accounts. Without it
+    /// and without a token there is no admin API. Default true.
+    pub console: bool,
+    /// Whether both are served on the port of the clients too, beside that of the
     /// metrics. Default true.
     pub on_client_port: bool,
     /// Whether the live feed shows the data of events on private, presence and
@@ -26,6 +29,7 @@ impl Default for AdminConfig {
     fn default() -> Self {
         Self {
             token: None,
+            console: true,
             on_client_port: true,
             feed_shows_private_data: false,
         }

@@ -365,6 +365,7 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
         Form::Number,
     ),
     ("FANFARE_ADMIN_TOKEN", "admin.token", Form::Text),
+    ("FANFARE_ADMIN_CONSOLE", "admin.console", Form::Flag),
     (
         "FANFARE_ADMIN_ON_CLIENT_PORT",
         "admin.on_client_port",

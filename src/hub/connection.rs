@@ -37,6 +37,16 @@ pub trait Outbox: Send + Sync {
     /// Asks the client for a sign of life.
     fn probe(&self);
 
+    /// What carries it, for those who look.
+    fn transport(&self) -> &'static str {
+        "websocket"
+    }
+
+    /// Bytes that wait for the client, for those who look.
+    fn waiting_bytes(&self) -> usize {
+        0
+    }
+
     /// Milliseconds since the client last took something although more is
     /// waiting for it; `None` while nothing waits.
     fn stalled_ms(&self, now_ms: u64) -> Option<u64>;
@@ -59,6 +69,8 @@ pub struct Connection<O: ?Sized = dyn Outbox> {
     probed_ms: AtomicU64,
     /// Whether it has signed in or holds a private subscription.
     authorized: AtomicBool,
+    /// What it calls itself: a number of the hub's `Clients`.
+    pub(super) client: u16,
     outbox: O,
 }
 
@@ -81,8 +93,14 @@ impl<O: Outbox> Connection<O> {
             last_seen_ms: AtomicU64::new(now_ms),
             probed_ms: AtomicU64::new(0),
             authorized: AtomicBool::new(false),
+            client: 0,
             outbox,
         }
+    }
+
+    pub(super) fn calls_itself(mut self, client: u16) -> Self {
+        self.client = client;
+        self
     }
 }
 

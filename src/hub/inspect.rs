@@ -4,6 +4,7 @@
 //! what a list of channels costs, and nothing while nobody looks.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_protocol::{ChannelName, Close, SocketId, UserId};
@@ -28,6 +29,12 @@ pub struct ConnectionState {
     pub silence: Duration,
     /// The user that it is signed in as.
     pub user_id: Option<UserId>,
+    /// What carries it: `websocket`, `raw_websocket` or `http`.
+    pub transport: &'static str,
+    /// What it calls itself, such as `js 8.6.0`.
+    pub client: Option<Arc<str>>,
+    /// Bytes that wait for it.
+    pub waiting_bytes: usize,
 }
 
 impl AppHub {
@@ -67,6 +74,9 @@ impl AppHub {
             age: Duration::from_millis(connection.age_ms(now_ms)),
             silence: Duration::from_millis(connection.silence_ms(now_ms)),
             user_id,
+            transport: connection.outbox().transport(),
+            client: self.core().clients.text(connection.client),
+            waiting_bytes: connection.outbox().waiting_bytes(),
         })
     }
 

@@ -9,6 +9,7 @@
 mod app;
 mod bookmarks;
 mod channel;
+mod clients;
 mod connection;
 mod consumed;
 mod drain;
@@ -39,6 +40,7 @@ use tokio_util::task::TaskTracker;
 pub use self::app::{AppHub, Counters, Place};
 use self::bookmarks::Bookmarks;
 pub use self::bookmarks::SessionFigures;
+use self::clients::Clients;
 #[cfg(test)]
 pub(crate) use self::connection::recorder;
 pub use self::connection::{Connection, Outbox};
@@ -55,7 +57,7 @@ pub use self::presence::Member;
 pub use self::publisher::{ChannelFull, Origin, Publish, Publisher};
 pub use self::session::{ClientInfo, Session};
 use self::watch::Watch;
-pub use self::watch::{Published, Watcher};
+pub use self::watch::{Published, Sight, Watcher};
 use crate::apps::App;
 
 /// When the hub loses patience with a connection.
@@ -110,6 +112,7 @@ pub struct HubCore {
     is_clustered: bool,
     events: HubEvents,
     watch: Watch,
+    clients: Clients,
     /// Client events that adapters have for themselves; unset: none, and nobody
     /// looks.
     consumed: OnceLock<Vec<ConsumedEvents>>,
@@ -229,6 +232,7 @@ impl Hub {
             engine,
             events: HubEvents::new(),
             watch: Watch::new(),
+            clients: Clients::default(),
             consumed: OnceLock::new(),
             node: Arc::new(Node::new(max_connections)),
             tasks,
@@ -360,6 +364,11 @@ impl Hub {
         self.core.watch.watch()
     }
 
+    /// Shows something to those who look; it is made only if there are any.
+    pub fn show(&self, make: impl FnOnce() -> Sight) {
+        self.core.watch.sight(make);
+    }
+
     /// Since when it is here.
     #[must_use]
     pub fn uptime(&self) -> Duration {
@@ -489,6 +498,7 @@ mod tests {
         let socket_id = format!("1.{number}").parse().unwrap();
         let client = ClientInfo {
             client: "js",
+            version: "",
             address: std::net::Ipv4Addr::LOCALHOST.into(),
             session: None,
         };

@@ -45,6 +45,8 @@ const MAX_WAITING_BYTES: usize = 256 << 10;
 pub struct ClientInfo<'a> {
     /// The `client` of the URL, such as `js` or `pusher-dotnet-client`.
     pub client: &'a str,
+    /// The `version` of the URL.
+    pub version: &'a str,
     /// Where it comes from.
     pub address: IpAddr,
     /// The session that it names, to go on where it was.
@@ -112,12 +114,10 @@ impl Session {
         client: ClientInfo<'_>,
     ) -> (Self, Arc<Connection<O>>) {
         let app = Arc::clone(&place.app);
-        let connection = Arc::new(Connection::new(
-            socket_id,
-            client.address,
-            outbox,
-            app.core().now_ms(),
-        ));
+        let core = app.core();
+        let connection = Connection::new(socket_id, client.address, outbox, core.now_ms());
+        let name = core.clients.number(client.client, client.version);
+        let connection = Arc::new(connection.calls_itself(name));
         let established = ServerMessage::ConnectionEstablished {
             socket_id,
             activity_timeout,
@@ -226,6 +226,8 @@ impl Session {
             let refusals = &self.app.counters.rate_refusals;
             refusals.fetch_add(1, Ordering::Relaxed);
         }
+        let watch = &self.app.core().watch;
+        watch.refused(self.app.id(), self.connection.socket_id, error);
     }
 
     /// Whether the app lets this connection send one more message now.

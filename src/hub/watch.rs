@@ -1,4 +1,5 @@
-//! What back ends publish, for those who look on: the live feed of an operator.
+//! What back ends publish, what clients are refused and what becomes of webhooks, for
+//! those who look on: the live feed of an operator.
 //!
 //! While nobody looks, a publication pays one relaxed load. While somebody does,
 //! at most [`PER_SECOND`] of a second are copied; the others are counted.
@@ -6,19 +7,54 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use fanfare_protocol::{AppId, ChannelName};
+use fanfare_protocol::error::ClientError;
+use fanfare_protocol::{AppId, ChannelName, SocketId};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::broadcast;
 
-/// Publications that are shown in a second, of all apps together.
+/// Sights of a second, of all apps together.
 const PER_SECOND: NonZeroU32 = NonZeroU32::new(500).expect("it is not zero");
 
-/// Publications that wait for the slowest of those who look.
+/// Sights that wait for the slowest of those who look.
 const CAPACITY: usize = 1_024;
 
 /// Bytes of the data that are shown.
 const MAX_DATA: usize = 1_024;
+
+/// Something that is only made for those who look.
+#[derive(Clone, Debug)]
+pub enum Sight {
+    /// A back end published.
+    Published(Published),
+    /// A client was told that it cannot have what it asked for.
+    Refused {
+        /// The app.
+        app: AppId,
+        /// The client.
+        socket_id: SocketId,
+        /// The code that it got, if the refusal has one.
+        code: Option<u16>,
+        /// The text that it got.
+        message: Arc<str>,
+    },
+    /// A request of a webhook was tried.
+    Webhook {
+        /// The app.
+        app: AppId,
+        /// Where it went.
+        url: Arc<str>,
+        /// What became of it, as the journal calls it.
+        outcome: &'static str,
+        /// What it was answered.
+        status: Option<u16>,
+        /// How long that took.
+        latency: Duration,
+        /// Why it failed.
+        error: Option<Arc<str>>,
+    },
+}
 
 /// An event that a back end published to one channel.
 #[derive(Clone, Debug)]
@@ -41,14 +77,14 @@ pub(super) struct Watch {
     watchers: Arc<AtomicUsize>,
     skipped: Arc<AtomicU64>,
     bucket: DefaultDirectRateLimiter,
-    sender: broadcast::Sender<Published>,
+    sender: broadcast::Sender<Sight>,
 }
 
 /// Somebody who looks on, until it is dropped.
 #[derive(Debug)]
 pub struct Watcher {
-    /// What is published from now on.
-    pub published: broadcast::Receiver<Published>,
+    /// What is to be seen from now on.
+    pub sights: broadcast::Receiver<Sight>,
     watchers: Arc<AtomicUsize>,
     skipped: Arc<AtomicU64>,
     /// How many had been skipped at the last look.
@@ -68,7 +104,7 @@ impl Watch {
     pub(super) fn watch(&self) -> Watcher {
         self.watchers.fetch_add(1, Ordering::Relaxed);
         Watcher {
-            published: self.sender.subscribe(),
+            sights: self.sender.subscribe(),
             watchers: Arc::clone(&self.watchers),
             skipped: Arc::clone(&self.skipped),
             seen: self.skipped.load(Ordering::Relaxed),
@@ -85,24 +121,44 @@ impl Watch {
         let shown = Arc::<str>::from(beginning(data));
         let event = Arc::<str>::from(event);
         for channel in channels {
-            if self.bucket.check().is_err() {
-                self.skipped.fetch_add(1, Ordering::Relaxed);
-                continue;
-            }
-            // The last one who looked may have gone since.
-            let _ = self.sender.send(Published {
-                app: app.clone(),
-                channel: channel.clone(),
-                event: Arc::clone(&event),
-                data: Arc::clone(&shown),
-                size: data.len(),
+            self.sight(|| {
+                Sight::Published(Published {
+                    app: app.clone(),
+                    channel: channel.clone(),
+                    event: Arc::clone(&event),
+                    data: Arc::clone(&shown),
+                    size: data.len(),
+                })
             });
         }
+    }
+
+    /// Shows what a client was told, or counts it.
+    pub(super) fn refused(&self, app: &AppId, socket_id: SocketId, error: &ClientError) {
+        self.sight(|| Sight::Refused {
+            app: app.clone(),
+            socket_id,
+            code: error.code(),
+            message: error.to_string().into(),
+        });
+    }
+
+    /// Shows something, or counts it; makes it only for somebody who looks.
+    pub(super) fn sight(&self, make: impl FnOnce() -> Sight) {
+        if !self.is_watched() {
+            return;
+        }
+        if self.bucket.check().is_err() {
+            self.skipped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        // The last one who looked may have gone since.
+        let _ = self.sender.send(make());
     }
 }
 
 impl Watcher {
-    /// How many publications were not shown since the last call.
+    /// How many sights were not shown since the last call.
     pub fn take_skipped(&mut self) -> u64 {
         let skipped = self.skipped.load(Ordering::Relaxed);
         let more = skipped.saturating_sub(self.seen);
@@ -139,7 +195,7 @@ mod tests {
             watch.show(&AppId::new("1"), &channel, "tick", "1");
         }
 
-        let shown = std::iter::from_fn(|| watcher.published.try_recv().ok()).count();
+        let shown = std::iter::from_fn(|| watcher.sights.try_recv().ok()).count();
         let skipped = watcher.take_skipped();
         assert_eq!(shown as u64 + skipped, 1_000);
         assert!(shown >= 500 && skipped > 0, "{shown} {skipped}");

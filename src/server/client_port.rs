@@ -9,6 +9,7 @@ use hyper::{Request, StatusCode};
 use crate::adapter::auth::AuthEndpoint;
 use crate::adapter::rooms::Rooms;
 use crate::api::{Admin, Api, Health, SignedPath, TestLog, statistics};
+use crate::console;
 use crate::http::{Answer, Handler, Peer, text_answer};
 use crate::transport::{HttpFallback, WebSockets};
 
@@ -18,6 +19,7 @@ pub(super) struct ClientPort {
     pub(super) api: Api,
     pub(super) test_log: Option<Arc<TestLog>>,
     pub(super) admin: Option<Arc<Admin>>,
+    pub(super) has_console: bool,
     pub(super) health: Health,
     pub(super) sockets: Arc<WebSockets>,
     /// Absent: apps have endpoints of their own for it.
@@ -81,7 +83,10 @@ impl Handler for ClientPort {
             return fallback.handle(request, peer).await;
         }
         if let Some(admin) = self.admin.as_ref().filter(|_| Admin::owns(path)) {
-            return admin.handle(request, peer).await;
+            return Box::pin(admin.handle(request, peer)).await;
+        }
+        if self.has_console && console::owns(path) {
+            return console::answer_to(&request);
         }
         if let Some(log) = self.test_log.as_ref().filter(|_| TestLog::owns(path)) {
             return log

@@ -24,13 +24,14 @@ use self::settings::{
     webhook_settings,
 };
 pub use self::settings::{auth_config, certificates};
+use crate::accounts::Accounts;
 use crate::adapter::auth::AuthEndpoint;
 use crate::adapter::ground::{Adapter, Ground};
 use crate::adapter::rooms::Rooms;
 use crate::adapter::supervisor::Adapters;
 use crate::api::{Admin, AdminParts, Api, ApiFigures, Health, Ops, Sources, TestLog};
 use crate::apps::{AppStore, ConfigFileApps};
-use crate::config::{AppConfig, Config, EngineConfig};
+use crate::config::{AppConfig, Config, EngineConfig, Secret};
 use crate::engine::{MemoryEngine, RedisCommands, RedisEngine, RedisTask};
 use crate::hub::engine::Engine;
 use crate::hub::{HistoryLimits, Hub, Timeouts};
@@ -68,8 +69,9 @@ pub struct Server {
     certificates: Option<Arc<Certificates>>,
     meters: Arc<Meters>,
     usage: Arc<Usage>,
-    /// Absent: no token is set.
+    /// Absent: neither programs nor people may call it.
     admin: Option<Arc<Admin>>,
+    accounts: Arc<Accounts>,
     /// Our own tables, if there are any.
     database: Option<Database>,
     adapters: Adapters,
@@ -257,6 +259,7 @@ impl Server {
             Some(AuthEndpoint::new(&auth, app, Arc::clone(&apps)))
         });
         let listener_address = listener.address()?;
+        let metrics_address = ops_listener.address()?;
         let usage = Arc::new(Usage::new(
             Arc::clone(&hub),
             webhooks.as_ref().map(Webhooks::figures),
@@ -267,7 +270,12 @@ impl Server {
             },
             node_name(listener_address.port()),
         ));
-        let admin = config.admin.token.as_ref().map(|token| {
+        // Where everybody knows the secret, nobody but this machine can connect.
+        let is_for_trying = config.apps.iter().any(AppConfig::has_default_credentials);
+        let accounts = Arc::new(Box::pin(Accounts::new(own.clone(), is_for_trying)).await?);
+        let has_console = config.admin.console;
+        let token = config.admin.token.as_ref();
+        let admin = (has_console || token.is_some()).then(|| {
             let parts = AdminParts {
                 hub: Arc::clone(&hub),
                 apps: Arc::clone(&apps),
@@ -278,8 +286,13 @@ impl Server {
                 meters: Arc::clone(&meters),
                 tester: webhooks.as_ref().map(Webhooks::tester),
                 feed_shows_private_data: config.admin.feed_shows_private_data,
+                client_port: listener_address.port(),
+                metrics_port: metrics_address.port(),
+                adapters: adapters.clone(),
+                accounts: Arc::clone(&accounts),
+                has_console,
             };
-            Arc::new(Admin::new(parts, token.reveal()))
+            Arc::new(Admin::new(parts, token.map(Secret::reveal)))
         });
         let soketi_port = config
             .server
@@ -299,6 +312,7 @@ impl Server {
                 ),
                 test_log,
                 admin: admin.clone().filter(|_| config.admin.on_client_port),
+                has_console: has_console && config.admin.on_client_port,
                 health: Health::new(Arc::clone(&hub), adapters.clone()),
                 sockets,
                 auth,
@@ -307,6 +321,7 @@ impl Server {
                 path_prefix: config.server.path_prefix.clone(),
             }),
             admin: admin.clone(),
+            accounts,
             ops: Arc::new(Ops::new(
                 Sources {
                     hub: Arc::clone(&hub),
@@ -318,6 +333,7 @@ impl Server {
                     soketi_port,
                 },
                 admin,
+                has_console,
             )),
             adapters,
             webhooks,
@@ -326,7 +342,7 @@ impl Server {
             database: own,
             replica,
             address: listener_address,
-            metrics_address: ops_listener.address()?,
+            metrics_address,
             tls_address: tls_listener.as_ref().map(Listener::address).transpose()?,
             rooms_address: rooms_listener.as_ref().map(Listener::address).transpose()?,
             listener,
@@ -371,6 +387,13 @@ impl Server {
     #[must_use]
     pub fn certificates(&self) -> Option<Arc<Certificates>> {
         self.certificates.clone()
+    }
+
+    /// What the first account of the console is made with; `None` when there are
+    /// accounts, or when none is needed.
+    #[must_use]
+    pub fn invitation(&self) -> Option<String> {
+        self.accounts.invitation_to_tell()
     }
 
     /// Serves until `stop`, then drains: no new clients, and those that exist are

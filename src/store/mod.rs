@@ -7,6 +7,7 @@
 //! All statements are understood by both databases: parameters are `$1`, numbers
 //! are BIGINT, everything else is TEXT.
 
+mod accounts;
 mod apps;
 mod journal;
 mod replica;
@@ -21,6 +22,8 @@ use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AnyPool, Row, SqlSafeStr};
 
+pub use self::accounts::{AuditEntry, Role, SessionRecord, StoredAccount};
+pub(crate) use self::accounts::{exists as account_exists, unknown as unknown_account};
 pub use self::apps::{Changes, StoredApp};
 pub use self::journal::{Entry, Journal, KEEP_INTERVAL, Progress};
 pub use self::replica::{Change, Replica};
@@ -36,10 +39,11 @@ const MAX_CONNECTIONS: u32 = 8;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The tables, in the order in which they were added.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "apps", include_str!("migrations/0001_apps.sql")),
     (2, "webhooks", include_str!("migrations/0002_webhooks.sql")),
     (3, "usage", include_str!("migrations/0003_usage.sql")),
+    (4, "accounts", include_str!("migrations/0004_accounts.sql")),
 ];
 
 /// A connection to the database. Clones share it.

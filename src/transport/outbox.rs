@@ -366,6 +366,10 @@ impl Outbox for SocketOutbox {
         self.push_bytes(Bytes::from_static(&frame::PING));
     }
 
+    fn waiting_bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
     fn stalled_ms(&self, now_ms: u64) -> Option<u64> {
         let mut queue = self.lock();
         if queue.is_empty() {

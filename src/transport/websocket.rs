@@ -81,6 +81,7 @@ pub(super) struct Wish {
     pub(super) key: Option<AppKey>,
     pub(super) protocol: Option<String>,
     pub(super) client: String,
+    pub(super) version: String,
     pub(super) origin: Option<String>,
     pub(super) is_secure: bool,
     pub(super) address: IpAddr,
@@ -193,6 +194,7 @@ impl WebSockets {
                 let socket_id = SocketId::from_random(rand::random());
                 let client = ClientInfo {
                     client: &wish.client,
+                    version: &wish.version,
                     address: wish.address,
                     session: wish.session.as_deref(),
                 };
@@ -541,6 +543,7 @@ impl Wish {
             key,
             protocol: query_value(query, "protocol"),
             client: query_value(query, "client").unwrap_or_default(),
+            version: query_value(query, "version").unwrap_or_default(),
             session: query_value(query, "session"),
             origin: origin(headers),
             is_secure: peer.is_secure,

@@ -484,6 +484,7 @@ mod tests {
             timeout: LONG,
         };
         let endpoints = Arc::new(Endpoints::new(Shared {
+            hub: Arc::clone(hub),
             apps: Arc::new(ConfigFileApps::new(vec![app.clone()])),
             sender: Sender::new(connector, LONG),
             schedule: Schedule {
@@ -542,6 +543,7 @@ mod tests {
         let place = hub.app(&app).admit().unwrap();
         let client = ClientInfo {
             client: "js",
+            version: "",
             address: std::net::Ipv4Addr::LOCALHOST.into(),
             session: None,
         };

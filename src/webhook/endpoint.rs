@@ -27,6 +27,7 @@ use super::delivery::{Delivery, Schedule};
 use super::figures::{Fate, Figures};
 use super::sender::{Attempt, Lane, Outcome, Sender};
 use crate::apps::{App, AppStore, Webhook, WebhookId};
+use crate::hub::{Hub, Sight};
 use crate::store::{Entry, KEEP_INTERVAL, Progress};
 
 /// Bytes that may wait for one webhook; above it the oldest are dropped.
@@ -73,6 +74,8 @@ pub(super) struct Endpoints {
 /// What the tasks of all queues share.
 #[derive(Debug)]
 pub(super) struct Shared {
+    /// Whose operators may look on.
+    pub(super) hub: Arc<Hub>,
     pub(super) apps: Arc<dyn AppStore>,
     pub(super) sender: Sender,
     pub(super) schedule: Schedule,
@@ -539,7 +542,8 @@ impl Worker {
         } else {
             Lane::Healthy
         };
-        async move { shared.deliver(&key, delivery, lane).await }.boxed()
+        let url = Arc::clone(&lock(&self.queue.state).url);
+        async move { shared.deliver(&key, &url, delivery, lane).await }.boxed()
     }
 
     /// Makes a request and writes it down.
@@ -621,6 +625,7 @@ impl Shared {
     async fn deliver(
         &self,
         key: &EndpointKey,
+        url: &Arc<str>,
         mut delivery: Delivery,
         lane: Lane,
     ) -> (Delivery, Verdict) {
@@ -643,6 +648,17 @@ impl Shared {
                 Outcome::Failed(reason) | Outcome::Refused(reason) => Some(reason),
             },
         };
+        self.hub.show(|| Sight::Webhook {
+            app: key.app.clone(),
+            url: Arc::clone(url),
+            outcome: match fate {
+                Fate::Retried => "retried",
+                fate => fate.state(),
+            },
+            status: progress.status,
+            latency: progress.latency,
+            error: progress.error.map(Arc::from),
+        });
         self.book.note(delivery.id, &progress).await;
         (delivery, verdict)
     }

@@ -118,6 +118,7 @@ impl Webhooks {
             timeout: settings.connect_timeout,
         };
         let endpoints = Arc::new(Endpoints::new(Shared {
+            hub: Arc::clone(hub),
             apps,
             sender: Sender::new(connector, settings.timeout),
             schedule: Schedule {

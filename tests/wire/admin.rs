@@ -247,8 +247,8 @@ async fn server() -> (TempDir, TestServer) {
 }
 
 #[tokio::test]
-async fn there_is_no_admin_api_without_a_token() {
-    let server = TestServer::start().await;
+async fn there_is_no_admin_api_without_a_token_and_without_a_console() {
+    let server = TestServer::with(|config| config.admin.console = false).await;
     for address in [server.address, server.metrics_address] {
         let answer = request(address, "GET", "/admin/v1/apps", Some(TOKEN), "").await;
         assert_eq!(answer.status, 404);
@@ -517,6 +517,10 @@ async fn every_operation_answers_as_the_document_says() {
         (&json!("7"), &json!("127.0.0.1"), &json!(["news"]))
     );
     assert_eq!(
+        (&connection["transport"], &connection["waiting_bytes"]),
+        (&json!("websocket"), &json!(0))
+    );
+    assert_eq!(
         operator
             .refused("GET", "/connections/1.1", &nothing)
             .await
@@ -550,6 +554,47 @@ async fn every_operation_answers_as_the_document_says() {
     let history = &nodes["nodes"][0]["history"];
     assert_eq!(history["sessions_connected"], 0);
     assert!(history["max_bytes"].as_u64().unwrap() > 0, "{nodes}");
+
+    // Accounts. The console signs in, programs have no session.
+    let session = operator.get("/session").await;
+    assert_eq!(
+        (&session["name"], &session["role"]),
+        (&json!("token"), &json!("admin"))
+    );
+    let account = json!({"name": "bob", "password": "correct horse", "role": "viewer"});
+    let made = operator.call("POST", "/accounts", &account).await;
+    assert_eq!(made.status, 201);
+    let taken = operator.refused("POST", "/accounts", &account).await;
+    assert_eq!(taken, (409, "exists".to_owned()));
+    let accounts = operator.get("/accounts").await;
+    assert_eq!(accounts["accounts"][0]["name"], "bob");
+    let change = json!({"role": "admin"});
+    let changed = operator.call("PATCH", "/accounts/bob", &change).await;
+    assert_eq!(changed.status, 204);
+    let last = operator.refused("DELETE", "/accounts/bob", &nothing).await;
+    assert_eq!(last, (409, "last_admin".to_owned()));
+    let unknown = operator.refused("PATCH", "/accounts/eve", &change).await;
+    assert_eq!(unknown, (404, "not_found".to_owned()));
+    let first = json!({"invitation": "x", "name": "ann", "password": "correct horse"});
+    for (path, body) in [("/session", &account), ("/session/first", &first)] {
+        let refused = operator.refused("POST", path, body).await;
+        assert_eq!(refused, (403, "other_page".to_owned()));
+    }
+    let password = json!({"old": "x", "new": "correct horse"});
+    let refused = operator
+        .refused("PUT", "/session/password", &password)
+        .await;
+    assert_eq!(refused, (409, "no_account".to_owned()));
+    assert_eq!(
+        operator.call("DELETE", "/session", &nothing).await.status,
+        204
+    );
+    let audit = operator.get("/audit?limit=2").await;
+    assert_eq!(audit["entries"][1]["action"], "PATCH /accounts/bob");
+    let past = operator
+        .refused("GET", "/apps/7/channels/news/events", &nothing)
+        .await;
+    assert_eq!(past, (409, "no_history".to_owned()));
 
     // Ends.
     let again = format!("{path}?reconnect=true");
@@ -670,12 +715,15 @@ async fn the_live_feed_shows_what_happens_and_hides_what_is_private() {
     let mut client = server.subscriber("public").await;
     client.subscribe_private("private-x").await;
     private_event(&mut client, "whispered").await;
+    let error = json!({"event": "client-x", "channel": "public", "data": "x"});
+    client.send(&error).await;
     server.trigger("private-x", "told", "whispered").await;
     server.trigger("public", "shouted", "{\"id\":7}").await;
 
     let mut text = String::new();
     read_until(&mut all, &mut text, "shouted").await;
     read_until(&mut all, &mut text, "\"client_event\"").await;
+    read_until(&mut all, &mut text, "\"client_error\"").await;
     for part in [
         "event: connected\ndata: {\"kind\":\"connected\",\"app_id\":\"app-id\",\"socket_id\":",
         "event: occupied\ndata: {\"kind\":\"occupied\",\"app_id\":\"app-id\",\"channel\":\"public\"}",
@@ -692,6 +740,42 @@ async fn the_live_feed_shows_what_happens_and_hides_what_is_private() {
         !text.contains("told") && !text.contains("connected"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn the_live_feed_is_filtered_by_pattern_event_and_connection() {
+    let (_directory, server) = server().await;
+    let mut pattern = feed(&server, "/feed?channel_pattern=o*-7&event=wanted").await;
+    let mut client = server.connect().await;
+    let path = format!("/feed?socket_id={}", client.socket_id());
+    let mut own = feed(&server, &path).await;
+
+    client.subscribe("orders-7").await;
+    server.subscriber("orders-8").await;
+    for (channel, event) in [
+        ("orders-7", "other"),
+        ("xorders-7", "wanted"),
+        ("orders-7", "wanted"),
+    ] {
+        server.trigger(channel, event, "1").await;
+    }
+    client
+        .send(&json!({"event": "client-x", "channel": "orders-7", "data": "x"}))
+        .await;
+
+    let mut text = String::new();
+    read_until(&mut pattern, &mut text, "\"wanted\"").await;
+    assert_eq!(text.matches("data: ").count(), 1, "{text}");
+    let mut text = String::new();
+    read_until(&mut own, &mut text, "\"client_error\"").await;
+    assert!(text.contains("\"message\":"), "{text}");
+    assert!(
+        text.contains("orders-7") && !text.contains("orders-8"),
+        "{text}"
+    );
+    let long = format!("/feed?channel_pattern={}", "x".repeat(257));
+    let mut operator = Operator::of(server.address).await;
+    assert_eq!(operator.refused("GET", &long, &Value::Null).await.0, 422);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod channels;
 mod client_events;
 mod cluster;
 mod connection;
+mod console;
 mod crowd;
 mod delivery;
 mod deployment;

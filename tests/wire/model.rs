@@ -217,6 +217,7 @@ impl World {
         let socket_id: SocketId = format!("1.{}", self.connected).parse().unwrap();
         let info = ClientInfo {
             client: "js",
+            version: "",
             address: std::net::Ipv4Addr::LOCALHOST.into(),
             session: None,
         };

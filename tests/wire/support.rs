@@ -69,12 +69,22 @@ impl TestServer {
 
     /// With a configuration that differs from [`Self::start`]'s.
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::with_server(change, |_| ()).await.0
+    }
+
+    /// As [`Self::with`], with something that only the server itself tells.
+    pub(crate) async fn with_server<T>(
+        change: impl FnOnce(&mut Config),
+        ask: impl FnOnce(&Server) -> T,
+    ) -> (Self, T) {
         let mut config = Config::default();
         config.server.port = 0;
         config.server.metrics_port = 0;
         config.apps = vec![app(ID, KEY, SECRET)];
         change(&mut config);
-        Self::run(Box::pin(Server::bind(&config)).await.unwrap())
+        let server = Box::pin(Server::bind(&config)).await.unwrap();
+        let told = ask(&server);
+        (Self::run(server), told)
     }
 
     /// As `fanfare serve --test` runs it.

@@ -37,6 +37,14 @@ pub(super) struct ConnectionView {
     /// The user that it is signed in as.
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<String>,
+    /// What carries it: `websocket`, `raw_websocket` or `http`.
+    transport: &'static str,
+    /// The library and its version, as the client names them.
+    #[schema(example = "js 8.6.0")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
+    /// Bytes that wait for it.
+    waiting_bytes: usize,
 }
 
 /// A connection with its channels.
@@ -68,6 +76,9 @@ impl ConnectionView {
             connected_seconds: connection.age.as_secs(),
             silent_seconds: connection.silence.as_secs(),
             user_id: connection.user_id.as_ref().map(ToString::to_string),
+            transport: connection.transport,
+            client: connection.client.as_deref().map(str::to_owned),
+            waiting_bytes: connection.waiting_bytes,
         }
     }
 }

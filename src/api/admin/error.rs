@@ -96,6 +96,14 @@ impl AdminError {
         error
     }
 
+    /// Whether it says that somebody must sign in, or asks from elsewhere.
+    pub(super) fn is_about_the_caller(&self) -> bool {
+        matches!(
+            self.status,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+        )
+    }
+
     /// A request that the HTTP API calls bad is one that cannot be processed here.
     pub(super) fn or_unprocessable(mut self) -> Self {
         if self.status == StatusCode::BAD_REQUEST {

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_protocol::{AppId, ChannelKind, ChannelName};
+use fanfare_protocol::{AppId, ChannelKind, ChannelName, SocketId};
 use futures_util::stream;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
+use regex::Regex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::Receiver;
@@ -26,7 +27,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::error::{AdminError, ErrorBody};
 use super::{Admin, Call};
 use crate::http::{Answer, AnswerBody};
-use crate::hub::{HubEvent, HubEventKind, Published, Watcher};
+use crate::hub::{HubEvent, HubEventKind, Sight, Watcher};
 
 /// Those who may look at the same time.
 pub(super) const MAX_VIEWERS: usize = 32;
@@ -49,6 +50,12 @@ pub(super) struct FeedQuery {
     kinds: Option<String>,
     /// Only what concerns channels whose names begin so.
     channel_prefix: Option<String>,
+    /// Only what concerns channels of this form; `*` stands for anything.
+    channel_pattern: Option<String>,
+    /// Only what concerns the event of this name.
+    event: Option<String>,
+    /// Only what concerns this connection.
+    socket_id: Option<String>,
 }
 
 /// What happened. The name of the server-sent event is `kind` too.
@@ -77,6 +84,24 @@ pub(super) struct FeedEvent {
     /// the day, by kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
+    /// The code of an error that a client got.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
+    /// The text of an error that a client got, or why a webhook failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    /// Where a webhook went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    /// What became of it: `delivered`, `retried`, `given_up` or `refused`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'static str>,
+    /// What it was answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    /// How long that took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_ms: Option<u64>,
 }
 
 /// The kinds of what is shown.
@@ -103,6 +128,10 @@ pub(super) enum FeedKind {
     ApiEvent,
     /// A client sent an event.
     ClientEvent,
+    /// A client was told that it cannot have what it asked for.
+    ClientError,
+    /// A request of a webhook was tried.
+    Webhook,
     /// A subscription met an empty cache channel.
     CacheMiss,
     /// Subscribers were told how many they are.
@@ -139,6 +168,12 @@ impl FeedEvent {
             data: None,
             data_bytes: None,
             count: None,
+            code: None,
+            message: None,
+            url: None,
+            outcome: None,
+            status: None,
+            latency_ms: None,
         }
     }
 }
@@ -172,6 +207,9 @@ fn feed(admin: &Admin, call: &Call<'_>, app: Option<AppId>) -> Result<Answer, Ad
         app,
         kinds: query.kinds.as_deref().map(kinds).transpose()?,
         channel_prefix: query.channel_prefix,
+        channel_pattern: query.channel_pattern.as_deref().map(pattern).transpose()?,
+        event: query.event,
+        socket_id: query.socket_id,
         shows_private_data: admin.parts.feed_shows_private_data,
     };
     let place = Arc::clone(&admin.viewers)
@@ -226,19 +264,39 @@ fn kinds(text: &str) -> Result<Vec<FeedKind>, AdminError> {
         .collect()
 }
 
+/// Longer ones are no pattern of a channel's name.
+const MAX_PATTERN: usize = 256;
+
+/// The expression of a pattern in which `*` stands for anything.
+fn pattern(text: &str) -> Result<Regex, AdminError> {
+    let refused = || {
+        AdminError::invalid("channel_pattern is not valid").expected(format!(
+            "the form of a channel's name, {MAX_PATTERN} characters at most"
+        ))
+    };
+    if text.len() > MAX_PATTERN {
+        return Err(refused());
+    }
+    let parts: Vec<String> = text.split('*').map(regex::escape).collect();
+    Regex::new(&format!("^{}$", parts.join(".*"))).map_err(|_| refused())
+}
+
 /// What a feed was told of. Most of it may be nothing for the viewer, so nothing is
 /// made of it yet.
 #[derive(Debug)]
 enum Seen {
     Hub(HubEvent),
-    Published(Published),
+    Sight(Sight),
 }
 
 impl Seen {
     /// `None` for what another node has shown already.
     fn kind(&self) -> Option<FeedKind> {
-        let Self::Hub(event) = self else {
-            return Some(FeedKind::ApiEvent);
+        let event = match self {
+            Self::Hub(event) => event,
+            Self::Sight(Sight::Published(_)) => return Some(FeedKind::ApiEvent),
+            Self::Sight(Sight::Refused { .. }) => return Some(FeedKind::ClientError),
+            Self::Sight(Sight::Webhook { .. }) => return Some(FeedKind::Webhook),
         };
         Some(match event.kind {
             HubEventKind::ConnectionOpened { .. } => FeedKind::Connected,
@@ -257,6 +315,50 @@ impl Seen {
             HubEventKind::UserOffline { .. } => FeedKind::UserOffline,
             HubEventKind::Inherited(_) => return None,
         })
+    }
+
+    fn app(&self) -> &AppId {
+        match self {
+            Self::Hub(event) => &event.app,
+            Self::Sight(Sight::Published(event)) => &event.app,
+            Self::Sight(Sight::Refused { app, .. } | Sight::Webhook { app, .. }) => app,
+        }
+    }
+
+    fn channel(&self) -> Option<&ChannelName> {
+        match self {
+            Self::Hub(event) => channel(&event.kind),
+            Self::Sight(Sight::Published(event)) => Some(&event.channel),
+            Self::Sight(Sight::Refused { .. } | Sight::Webhook { .. }) => None,
+        }
+    }
+
+    /// The name of an event.
+    fn event(&self) -> Option<&str> {
+        match self {
+            Self::Hub(HubEvent {
+                kind: HubEventKind::ClientEvent { event, .. },
+                ..
+            }) => Some(event),
+            Self::Sight(Sight::Published(published)) => Some(&published.event),
+            Self::Hub(_) | Self::Sight(_) => None,
+        }
+    }
+
+    /// The connection that it is about.
+    fn socket_id(&self) -> Option<SocketId> {
+        match self {
+            Self::Hub(event) => match event.kind {
+                HubEventKind::ConnectionOpened { socket_id }
+                | HubEventKind::ConnectionClosed { socket_id }
+                | HubEventKind::Subscribed { socket_id, .. }
+                | HubEventKind::Unsubscribed { socket_id, .. }
+                | HubEventKind::ClientEvent { socket_id, .. } => Some(socket_id),
+                _ => None,
+            },
+            Self::Sight(Sight::Refused { socket_id, .. }) => Some(*socket_id),
+            Self::Sight(_) => None,
+        }
     }
 }
 
@@ -287,6 +389,9 @@ struct Filter {
     app: Option<AppId>,
     kinds: Option<Vec<FeedKind>>,
     channel_prefix: Option<String>,
+    channel_pattern: Option<Regex>,
+    event: Option<String>,
+    socket_id: Option<String>,
     shows_private_data: bool,
 }
 
@@ -321,7 +426,7 @@ impl Feed {
                     continue;
                 }
                 event = self.events.recv() => event.map(Seen::Hub),
-                event = self.watcher.published.recv() => event.map(Seen::Published),
+                sight = self.watcher.sights.recv() => sight.map(Seen::Sight),
             };
             let seen = match seen {
                 Ok(seen) => self.filter.wanted(&seen).map(|kind| (kind, seen)),
@@ -373,35 +478,64 @@ impl Feed {
 impl Filter {
     /// The kind of it, if the viewer wants to see it.
     fn wanted(&self, seen: &Seen) -> Option<FeedKind> {
-        let (app, channel) = match seen {
-            Seen::Hub(event) => (&event.app, channel(&event.kind)),
-            Seen::Published(event) => (&event.app, Some(&event.channel)),
-        };
-        let is_of_app = self.app.as_ref().is_none_or(|wanted| wanted == app);
+        let channel = seen.channel();
+        let is_of_app = self.app.as_ref().is_none_or(|wanted| wanted == seen.app());
         let has_prefix = self.channel_prefix.as_ref().is_none_or(|prefix| {
             channel.is_some_and(|channel| channel.as_str().starts_with(prefix))
+        });
+        let has_form = self.channel_pattern.as_ref().is_none_or(|pattern| {
+            channel.is_some_and(|channel| pattern.is_match(channel.as_str()))
+        });
+        let has_name = self
+            .event
+            .as_ref()
+            .is_none_or(|wanted| seen.event() == Some(wanted));
+        let is_of_socket = self.socket_id.as_ref().is_none_or(|wanted| {
+            seen.socket_id()
+                .is_some_and(|socket_id| socket_id.to_string() == *wanted)
         });
         let is_kind =
             |kind: &FeedKind| self.kinds.as_ref().is_none_or(|kinds| kinds.contains(kind));
         seen.kind()
-            .filter(|kind| is_of_app && has_prefix && is_kind(kind))
+            .filter(|kind| is_of_app && has_prefix && has_form && is_kind(kind))
+            .filter(|_| has_name && is_of_socket)
     }
 
     fn show(&self, kind: FeedKind, seen: Seen) -> FeedEvent {
         let mut shown = FeedEvent::new(kind);
+        shown.app_id = Some(seen.app().to_string());
+        shown.channel = seen.channel().map(ToString::to_string);
         match seen {
-            Seen::Published(event) => {
-                shown.app_id = Some(event.app.to_string());
+            Seen::Sight(Sight::Published(event)) => {
                 shown.data = self.data(&event.channel, &event.data);
                 shown.data_bytes = Some(event.size);
-                shown.channel = Some(event.channel.to_string());
                 shown.event = Some(event.event.to_string());
             }
-            Seen::Hub(event) => {
-                shown.app_id = Some(event.app.to_string());
-                shown.channel = channel(&event.kind).map(ToString::to_string);
-                self.add(&mut shown, event.kind);
+            Seen::Sight(Sight::Refused {
+                socket_id,
+                code,
+                message,
+                ..
+            }) => {
+                shown.socket_id = Some(socket_id.to_string());
+                shown.code = code;
+                shown.message = Some(message.to_string());
             }
+            Seen::Sight(Sight::Webhook {
+                url,
+                outcome,
+                status,
+                latency,
+                error,
+                ..
+            }) => {
+                shown.url = Some(url.to_string());
+                shown.outcome = Some(outcome);
+                shown.status = status;
+                shown.latency_ms = Some(super::millis(latency));
+                shown.message = error.as_deref().map(str::to_owned);
+            }
+            Seen::Hub(event) => self.add(&mut shown, event.kind),
         }
         shown
     }

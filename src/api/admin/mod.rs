@@ -1,11 +1,14 @@
 //! The API of the operator, below `/admin/v1`: one file per noun.
 //!
-//! Off unless a token is set. Everything is looked up in the parts of the server
-//! that have it, and changes go through the database, so that every node sees them;
-//! apps of the configuration file are shown and not changed. Nothing of it is on the
-//! way of an event.
+//! For programs with the token of the configuration, and for the console in the
+//! browser. Everything is looked up in the parts of the server that have it, and
+//! changes go through the database, so that every node sees them; apps of the
+//! configuration file are shown and not changed. Nothing of it is on the way of an
+//! event.
 
+mod accounts;
 mod apps;
+mod caller;
 mod channels;
 mod connections;
 mod deliveries;
@@ -17,7 +20,9 @@ mod nodes;
 mod openapi;
 mod page;
 mod router;
+mod session;
 mod statistics;
+mod visitor;
 mod webhooks;
 
 use std::fmt;
@@ -27,17 +32,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare_protocol::AppId;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Request, StatusCode};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use self::caller::Caller;
 use self::error::AdminError;
+use self::visitor::Visitor;
+use crate::accounts::Accounts;
+use crate::adapter::supervisor::Adapters;
 use crate::apps::{App, AppStore};
 use crate::config::AppConfig;
 use crate::http::{Answer, Peer, answer};
@@ -57,9 +66,15 @@ const MAX_BODY: usize = 256 << 10;
 /// whatever its own time-outs are and however many others wait to be sent.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Wrong tokens that may come from one address in a minute; then nothing from there
-/// is looked at for a minute.
+/// Wrong tokens and passwords that may come from one address in a minute; then nothing
+/// from there is looked at for a minute.
 const FAILURES_PER_MINUTE: u32 = 10;
+
+/// Bytes of a change that are written into the audit log.
+const MAX_DETAIL: usize = 500;
+
+/// Members of a body that are no business of the audit log.
+const UNTOLD: [&str; 6] = ["password", "old", "new", "invitation", "headers", "data"];
 
 /// Where the API finds what it tells.
 pub struct AdminParts {
@@ -81,13 +96,24 @@ pub struct AdminParts {
     pub tester: Option<Tester>,
     /// Whether the live feed shows data of channels that are not public.
     pub feed_shows_private_data: bool,
+    /// The port of clients and back ends.
+    pub client_port: u16,
+    /// The port of metrics and health.
+    pub metrics_port: u16,
+    /// Adapters, to tell how they are.
+    pub adapters: Adapters,
+    /// People who may call it, and what was changed.
+    pub accounts: Arc<Accounts>,
+    /// Whether people may come in.
+    pub has_console: bool,
 }
 
 /// The admin API. One per server.
 pub struct Admin {
     parts: AdminParts,
-    /// Compared instead of the token, so that its length makes no difference.
-    token_digest: [u8; 32],
+    /// Compared instead of the token, so that its length makes no difference; absent:
+    /// there is no token.
+    token_digest: Option<[u8; 32]>,
     failures: Addresses,
     /// Places for those who look at the live feed.
     viewers: Arc<Semaphore>,
@@ -97,6 +123,9 @@ pub struct Admin {
 
 /// A request that may be believed.
 struct Call<'a> {
+    visitor: Visitor,
+    /// Who asks; absent only where everybody may.
+    caller: Option<Caller>,
     /// What stands in the path where the pattern has names, decoded.
     parameters: Vec<String>,
     query: &'a str,
@@ -104,12 +133,12 @@ struct Call<'a> {
 }
 
 impl Admin {
-    /// Answers those who know `token`.
+    /// Answers people who may come in, and those who know `token`.
     #[must_use]
-    pub fn new(parts: AdminParts, token: &str) -> Self {
+    pub fn new(parts: AdminParts, token: Option<&str>) -> Self {
         Self {
             parts,
-            token_digest: Sha256::digest(token).into(),
+            token_digest: token.map(|token| Sha256::digest(token).into()),
             failures: Addresses::new(None, Some(FAILURES_PER_MINUTE)),
             viewers: Arc::new(Semaphore::new(feed::MAX_VIEWERS)),
             closing: CancellationToken::new(),
@@ -146,49 +175,52 @@ impl Admin {
         peer: Peer,
     ) -> Result<Answer, AdminError> {
         let (head, body) = request.into_parts();
-        self.authenticate(&head.headers, peer)?;
+        let visitor = Visitor::of(&head, peer);
         let path = head.uri.path().strip_prefix(ROOT).unwrap_or_default();
-        let (operation, parameters) = router::find(&head.method, path)?;
+        let found = router::find(&head.method, path);
+        let is_for_everybody = found
+            .as_ref()
+            .is_ok_and(|(operation, _)| operation.is_for_everybody());
+        let caller = match within(Box::pin(self.caller(&visitor, &head.method))).await {
+            Ok(caller) => Some(caller),
+            Err(error) if is_for_everybody && error.is_about_the_caller() => None,
+            Err(error) => return Err(error),
+        };
+        // Only now: strangers are not told which paths there are.
+        let (operation, parameters) = found?;
+        if let Some(caller) = &caller {
+            Self::permit(caller, operation)?;
+        }
         let call = Call {
+            visitor,
+            caller,
             parameters,
             query: head.uri.query().unwrap_or_default(),
             body: super::read_body(body, MAX_BODY).await?,
         };
-        // A database that hangs must not keep the server from stopping.
-        let done = tokio::time::timeout(PATIENCE, router::run(operation, self, &call));
-        done.await.unwrap_or_else(|_| {
-            let message = format!("nothing was answered within {} s", PATIENCE.as_secs());
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            Err(AdminError::new(status, "unavailable", message).retry_after(1))
-        })
+        // Boxed: the operations differ much in what they need.
+        let run = Box::pin(router::run(operation, self, &call));
+        let answer = within(run).await?;
+        if head.method != Method::GET {
+            self.note(&call, &head.method, path).await;
+        }
+        Ok(answer)
     }
 
-    fn authenticate(&self, headers: &HeaderMap, peer: Peer) -> Result<(), AdminError> {
-        if !self.failures.may_authorize(peer.address) {
-            let message = "too many wrong tokens came from this address";
-            return Err(
-                AdminError::new(StatusCode::TOO_MANY_REQUESTS, "blocked", message).retry_after(60),
-            );
-        }
-        let refused = |message| {
-            AdminError::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
-                .expected("Authorization: Bearer TOKEN, with the token of admin.token")
+    /// Writes a change into the audit log.
+    async fn note(&self, call: &Call<'_>, method: &Method, path: &str) {
+        let detail = detail(&call.body);
+        let address = call.visitor.peer.address.to_string();
+        let action = format!("{method} {path}");
+        // Whoever signs in is the one that the body names.
+        let named = serde_json::from_slice::<Value>(&call.body).ok();
+        let named = named.as_ref().and_then(|body| body.get("name")?.as_str());
+        let actor = match &call.caller {
+            Some(caller) => caller.name(),
+            None => named.unwrap_or("loopback"),
         };
-        let Some(credentials) = headers.get(header::AUTHORIZATION) else {
-            return Err(refused("the token is missing"));
-        };
-        let token = credentials
-            .as_bytes()
-            .split_first_chunk::<7>()
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "))
-            .map_or(&b""[..], |(_, token)| token);
-        let digest: [u8; 32] = Sha256::digest(token).into();
-        if bool::from(digest.ct_eq(&self.token_digest)) {
-            return Ok(());
-        }
-        self.failures.note_failure(peer.address);
-        tracing::warn!(address = %peer.address, "an admin request came with a wrong token");
-        Err(refused("the token is wrong"))
+        let accounts = &self.parts.accounts;
+        accounts.note(actor, &address, &action, detail).await;
     }
 
     /// An app as clients find it.
@@ -257,6 +289,27 @@ impl Call<'_> {
     }
 }
 
+/// A database that hangs must not keep the server from stopping.
+async fn within<T>(work: impl Future<Output = Result<T, AdminError>>) -> Result<T, AdminError> {
+    let done = tokio::time::timeout(PATIENCE, work).await;
+    done.unwrap_or_else(|_| {
+        let message = format!("nothing was answered within {} s", PATIENCE.as_secs());
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Err(AdminError::new(status, "unavailable", message).retry_after(1))
+    })
+}
+
+/// What of a body may be written down: the beginning, without secrets.
+fn detail(body: &[u8]) -> Option<String> {
+    let Value::Object(mut members) = serde_json::from_slice(body).ok()? else {
+        return None;
+    };
+    members.retain(|name, _| !UNTOLD.contains(&name.as_str()));
+    let text = Value::Object(members).to_string();
+    let end = text.floor_char_boundary(MAX_DETAIL);
+    (text != "{}").then(|| text[..end].to_owned())
+}
+
 /// Decodes a part of a path.
 fn decode(segment: &str) -> String {
     percent_decode_str(segment).decode_utf8_lossy().into_owned()
@@ -279,4 +332,21 @@ fn nothing() -> Answer {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_written_down() {
+        let body = br#"{"name":"ann","password":"correct horse","role":"viewer"}"#;
+        let told = r#"{"name":"ann","role":"viewer"}"#;
+        assert_eq!(detail(body).as_deref(), Some(told));
+        for nothing in [&b""[..], b"{}", b"[]", br#"{"password":"x"}"#] {
+            assert_eq!(detail(nothing), None);
+        }
+        let long = format!(r#"{{"a":"{}"}}"#, "é".repeat(1_000));
+        assert!(detail(long.as_bytes()).is_some_and(|text| text.len() <= MAX_DETAIL));
+    }
 }

@@ -22,6 +22,10 @@ pub(super) struct NodeList {
 pub(super) struct NodeView {
     /// Host and port.
     name: String,
+    /// The port of clients and back ends.
+    client_port: u16,
+    /// The port of metrics and health.
+    metrics_port: u16,
     /// Whether it is the one that answers.
     is_this: bool,
     version: &'static str,
@@ -43,6 +47,8 @@ pub(super) struct NodeView {
     figures: Vec<FigureView>,
     /// Past events and sessions of this node.
     history: HistoryView,
+    /// Foreign systems that the node takes the place of.
+    adapters: Vec<AdapterView>,
 }
 
 /// Past events and sessions of a node. What counts, counts since its start.
@@ -90,6 +96,18 @@ impl HistoryView {
     }
 }
 
+/// An adapter.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AdapterView {
+    name: &'static str,
+    is_up: bool,
+    /// How often it was started again.
+    restarts: u64,
+    /// Why it was down the last time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
 /// Something that the node counts.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct FigureView {
@@ -112,8 +130,20 @@ pub(super) async fn list(admin: &Admin, _call: &Call<'_>) -> Result<Answer, Admi
         help: figure.help,
         value: figure.value,
     });
+    let adapters = parts
+        .adapters
+        .states()
+        .into_iter()
+        .map(|state| AdapterView {
+            name: state.name,
+            is_up: state.is_up,
+            restarts: state.restarts,
+            problem: state.problem,
+        });
     let this = NodeView {
         name: parts.usage.node().to_owned(),
+        client_port: parts.client_port,
+        metrics_port: parts.metrics_port,
         is_this: true,
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: parts.hub.uptime().as_secs(),
@@ -123,6 +153,7 @@ pub(super) async fn list(admin: &Admin, _call: &Call<'_>) -> Result<Answer, Admi
         is_clustered: parts.hub.engine().is_clustered(),
         figures: figures.collect(),
         history: HistoryView::of(&parts.hub),
+        adapters: adapters.collect(),
         degraded: health.degraded,
         database_is_up: parts.replica.as_ref().map(|replica| replica.is_reachable()),
     };

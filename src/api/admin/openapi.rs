@@ -8,8 +8,8 @@ use utoipa::openapi::{Content, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use super::error::{AdminError, ErrorBody};
-use super::{Admin, Call, apps, channels, connections, deliveries, events, feed};
-use super::{keys, nodes, reply, statistics, webhooks};
+use super::{Admin, Call, accounts, apps, channels, connections, deliveries, events, feed};
+use super::{keys, nodes, reply, session, statistics, webhooks};
 use crate::http::Answer;
 
 #[derive(OpenApi)]
@@ -26,9 +26,13 @@ use crate::http::Answer;
         deliveries::list, deliveries::show, deliveries::redeliver,
         statistics::total, statistics::of_app,
         connections::list, connections::show, connections::close, connections::close_user,
-        channels::list, channels::show, events::publish,
+        channels::list, channels::show, channels::past, events::publish,
         feed::total, feed::of_app,
-        nodes::list, document,
+        nodes::list,
+        session::show, session::sign_in, session::sign_out, session::begin,
+        session::change_password,
+        accounts::list, accounts::create, accounts::change, accounts::delete, accounts::audit,
+        document,
     ),
     components(schemas(ErrorBody)),
     modifiers(&Common)
@@ -85,9 +89,19 @@ fn operation_id(method: &str, path: &str) -> String {
 
 fn add_refusals(operation: &mut Operation) {
     for (status, description) in [
-        ("401", "The token is missing or wrong"),
+        (
+            "401",
+            "The token is missing or wrong, or the session is over",
+        ),
+        (
+            "403",
+            "A viewer must not change anything, or another page asks",
+        ),
         ("422", "A parameter that is not valid"),
-        ("429", "Too many wrong tokens from this address"),
+        (
+            "429",
+            "Too many wrong tokens or passwords from this address",
+        ),
         ("503", "The database or the other nodes do not answer"),
     ] {
         let refusal = ResponseBuilder::new()

@@ -4,8 +4,8 @@ use hyper::Method;
 
 use super::error::AdminError;
 use super::{
-    Admin, Call, apps, channels, connections, decode, deliveries, events, feed, keys, nodes,
-    openapi, statistics, webhooks,
+    Admin, Call, accounts, apps, channels, connections, decode, deliveries, events, feed, keys,
+    nodes, openapi, session, statistics, webhooks,
 };
 use crate::http::Answer;
 
@@ -36,15 +36,42 @@ pub(super) enum Operation {
     CloseUser,
     ListChannels,
     ShowChannel,
+    ListPast,
     Publish,
     TotalFeed,
     AppFeed,
     ListNodes,
+    ShowSession,
+    SignIn,
+    SignOut,
+    Begin,
+    ChangePassword,
+    ListAccounts,
+    CreateAccount,
+    ChangeAccount,
+    DeleteAccount,
+    ListAudit,
     Document,
 }
 
+impl Operation {
+    /// Whether it is for people who have not signed in.
+    pub(super) fn is_for_everybody(self) -> bool {
+        matches!(self, Self::ShowSession | Self::SignIn | Self::Begin)
+    }
+
+    /// Whether it is for people who may change nothing, except of themselves.
+    pub(super) fn is_for_viewers(self) -> bool {
+        let is_about_oneself = matches!(self, Self::SignOut | Self::ChangePassword);
+        let is_look = ROUTES
+            .iter()
+            .any(|(method, _, operation)| *operation == self && *method == Method::GET);
+        is_look || is_about_oneself || self.is_for_everybody()
+    }
+}
+
 /// Every route, below the root of the API.
-const ROUTES: [(Method, &str, Operation); 29] = {
+const ROUTES: [(Method, &str, Operation); 40] = {
     use Operation as O;
     const GET: Method = Method::GET;
     const POST: Method = Method::POST;
@@ -80,10 +107,21 @@ const ROUTES: [(Method, &str, Operation); 29] = {
         (DELETE, "/apps/{app}/users/{user}/connections", O::CloseUser),
         (GET, "/apps/{app}/channels", O::ListChannels),
         (GET, "/apps/{app}/channels/{channel}", O::ShowChannel),
+        (GET, "/apps/{app}/channels/{channel}/events", O::ListPast),
         (POST, "/apps/{app}/events", O::Publish),
         (GET, "/feed", O::TotalFeed),
         (GET, "/apps/{app}/feed", O::AppFeed),
         (GET, "/nodes", O::ListNodes),
+        (GET, "/session", O::ShowSession),
+        (POST, "/session", O::SignIn),
+        (DELETE, "/session", O::SignOut),
+        (POST, "/session/first", O::Begin),
+        (PUT, "/session/password", O::ChangePassword),
+        (GET, "/accounts", O::ListAccounts),
+        (POST, "/accounts", O::CreateAccount),
+        (PATCH, "/accounts/{account}", O::ChangeAccount),
+        (DELETE, "/accounts/{account}", O::DeleteAccount),
+        (GET, "/audit", O::ListAudit),
         (GET, "/openapi.json", O::Document),
     ]
 };
@@ -153,10 +191,21 @@ pub(super) async fn run(
         Operation::CloseUser => connections::close_user(admin, call).await,
         Operation::ListChannels => channels::list(admin, call).await,
         Operation::ShowChannel => channels::show(admin, call).await,
+        Operation::ListPast => channels::past(admin, call).await,
         Operation::Publish => events::publish(admin, call).await,
         Operation::TotalFeed => feed::total(admin, call).await,
         Operation::AppFeed => feed::of_app(admin, call).await,
         Operation::ListNodes => nodes::list(admin, call).await,
+        Operation::ShowSession => session::show(admin, call).await,
+        Operation::SignIn => session::sign_in(admin, call).await,
+        Operation::SignOut => session::sign_out(admin, call).await,
+        Operation::Begin => session::begin(admin, call).await,
+        Operation::ChangePassword => session::change_password(admin, call).await,
+        Operation::ListAccounts => accounts::list(admin, call).await,
+        Operation::CreateAccount => accounts::create(admin, call).await,
+        Operation::ChangeAccount => accounts::change(admin, call).await,
+        Operation::DeleteAccount => accounts::delete(admin, call).await,
+        Operation::ListAudit => accounts::audit(admin, call).await,
         Operation::Document => openapi::document(admin, call).await,
     }
 }

@@ -457,6 +457,14 @@ impl Outbox for HttpOutbox {
         state.wake();
     }
 
+    fn transport(&self) -> &'static str {
+        "http"
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        self.0.lock().bytes
+    }
+
     fn stalled_ms(&self, now_ms: u64) -> Option<u64> {
         let mut state = self.0.lock();
         // A client that is away or changes its request has a time of its own.

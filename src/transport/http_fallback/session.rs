@@ -170,6 +170,7 @@ pub(super) fn open(fallback: &HttpFallback, record: &Record, place: Place, wish:
         fallback.settings.activity_timeout,
         ClientInfo {
             client: &wish.client,
+            version: &wish.version,
             address: wish.address,
             session: wish.session.as_deref(),
         },
@@ -197,6 +198,7 @@ async fn bind(
     wish.key = app_key(path);
     wish.protocol = query_value(query, "protocol");
     wish.client = query_value(query, "client").unwrap_or_default();
+    wish.version = query_value(query, "version").unwrap_or_default();
     wish.session = query_value(query, "session").or(wish.session);
     let place = fallback.sockets.admit(&wish).await?;
     Ok((place, wish))

@@ -129,6 +129,14 @@ impl Outbox for RawOutbox {
         frames.iter().for_each(|frame| self.translate(frame));
     }
 
+    fn transport(&self) -> &'static str {
+        "raw_websocket"
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        self.socket.waiting_bytes()
+    }
+
     fn close(&self, close: &Close) {
         self.socket.close(close);
     }
@@ -163,6 +171,7 @@ pub(super) async fn serve(sockets: Arc<WebSockets>, upgraded: UpgradeFut, wish: 
     let socket_id = SocketId::from_random(rand::random());
     let client = ClientInfo {
         client: "raw",
+        version: "",
         address: wish.address,
         session: None,
     };

@@ -23,10 +23,11 @@ export const APP = { id: '3001', key: 'app-key', secret: 'app-secret' };
  *
  * `app`: lines for the app's table in the configuration file, `limits`: lines for
  * its limits, `server` and `connection`: lines for those tables, `tables`: further
- * tables, `clientEvents`: whether clients may send events, `id`: the app's id.
+ * tables, `clientEvents`: whether clients may send events, `id` and `secret`: those of
+ * the app.
  */
 export async function startServer(t, settings = {}) {
-  const { id = APP.id, app = '', limits = '', server = '', connection = '', tables = '', clientEvents = true } = settings;
+  const { id = APP.id, secret = APP.secret, app = '', limits = '', server = '', connection = '', tables = '', clientEvents = true } = settings;
   const folder = await mkdtemp(path.join(tmpdir(), 'fanfare-sdk-'));
   const file = path.join(folder, 'fanfare.toml');
   await writeFile(
@@ -40,7 +41,7 @@ ${tables}
 [[apps]]
 id = "${id}"
 key = "${APP.key}"
-secret = "${APP.secret}"
+secret = "${secret}"
 client_events = ${clientEvents}
 ${app}
 [apps.limits]
@@ -72,6 +73,11 @@ class Server {
 
   constructor(file) {
     this.#file = file;
+  }
+
+  /** All that it has written into its log. */
+  get said() {
+    return this.#log;
   }
 
   get url() {
