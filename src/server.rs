@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::adapter::auth::AuthEndpoint;
+use crate::adapter::chat::{self, Chat};
 use crate::adapter::ground::{Adapter, Ground};
 use crate::adapter::rooms::{self, Rooms};
 use crate::adapter::supervisor::Adapters;
@@ -257,10 +258,18 @@ impl Server {
                 redis_settings(&config.engine, config.webhooks.hold_back).map(RedisCommands::new);
             Some(Arc::new(Rooms::new(ground, rooms, &auth, redis)))
         });
-        let adapters: Vec<_> = rooms
-            .iter()
-            .map(|rooms| Arc::clone(rooms) as Arc<dyn Adapter>)
-            .collect();
+        let chat = Some(&config.adapters.chat).filter(|chat| chat.enabled);
+        let chat = chat.and_then(|chat| {
+            let app = config.app_id(chat.app.as_deref())?;
+            let (hub, apps) = (Arc::clone(&hub), Arc::clone(&apps));
+            let grace = config.adapters.vacate_grace();
+            let ground = Ground::new(hub, apps, app, grace);
+            let node = node_name(config.server.port);
+            Some(Arc::new(Chat::new(ground, chat, grace, &node)?))
+        });
+        let rooms_adapter = rooms.clone().map(|rooms| rooms as Arc<dyn Adapter>);
+        let chat_adapter = chat.clone().map(|chat| chat as Arc<dyn Adapter>);
+        let adapters: Vec<_> = rooms_adapter.into_iter().chain(chat_adapter).collect();
         let consumed = adapters.iter().flat_map(|adapter| adapter.consumes());
         hub.consume(consumed.collect());
         let adapters = Adapters::new(adapters);
@@ -315,6 +324,7 @@ impl Server {
                 sockets,
                 auth,
                 rooms,
+                chat,
                 http_fallback,
                 path_prefix: config.server.path_prefix.clone(),
             }),
@@ -436,8 +446,8 @@ impl Server {
         if let Some(replica) = self.replica {
             background.spawn(follow(replica, Arc::clone(&self.hub), end.clone()));
         }
-        // They are not to tell of the going of those who are sent to another node.
-        self.adapters.start(&self.tasks, &stop);
+        // Most are not to tell of the going of those who are sent to another node.
+        self.adapters.start(&self.tasks, &stop, &finish);
         let further = [self.tls_listener, self.rooms_listener];
         let on_further = further.into_iter().flatten().map(|listener| {
             let port = Arc::clone(&self.port);
@@ -531,11 +541,15 @@ pub fn certificates(config: &Config) -> Result<Option<Certificates>, ConfigError
 /// How people with JWTs are authorised, if they are.
 #[must_use]
 pub fn auth_config(config: &Config) -> Option<AuthConfig> {
-    let rooms = &config.adapters.rooms;
+    let (rooms, chat) = (&config.adapters.rooms, &config.adapters.chat);
+    let mut auth = config.auth.clone();
     if rooms.enabled {
-        return Some(rooms::rules::extend(&config.auth, rooms));
+        auth = rooms::rules::extend(&auth, rooms);
     }
-    config.auth.enabled.then(|| config.auth.clone())
+    if chat.enabled {
+        auth = chat::rules::extend(&auth, chat);
+    }
+    (auth.enabled || rooms.enabled || chat.enabled).then_some(auth)
 }
 
 fn webhook_settings(config: &WebhooksConfig) -> WebhookSettings {
@@ -774,6 +788,8 @@ struct ClientPort {
     auth: Option<AuthEndpoint>,
     /// Absent: there is no call centre.
     rooms: Option<Arc<Rooms>>,
+    /// Absent: there is no chat.
+    chat: Option<Arc<Chat>>,
     http_fallback: Option<Arc<HttpFallback>>,
     path_prefix: String,
 }
@@ -820,6 +836,9 @@ impl Handler for ClientPort {
         if let Some(rooms) = self.rooms.as_ref().filter(|_| Rooms::owns(path)) {
             // Boxed, as the next one: most connections need no room for them.
             return Box::pin(rooms.handle(request, peer)).await;
+        }
+        if let Some(chat) = self.chat.as_ref().filter(|_| Chat::owns(path)) {
+            return Box::pin(chat.handle(request, peer)).await;
         }
         // Before the fallback, whose paths begin alike.
         if let Some(auth) = self.auth.as_ref().filter(|_| AuthEndpoint::owns(path)) {

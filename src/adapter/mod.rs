@@ -5,6 +5,8 @@
 //! client library; nothing of the hub behind it, of transports or of each other.
 
 pub mod auth;
+pub mod broker;
+pub mod chat;
 pub mod client;
 pub mod ground;
 pub mod rooms;

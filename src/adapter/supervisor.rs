@@ -48,7 +48,7 @@ pub struct AdapterState {
     pub is_up: bool,
     /// How often it was started again.
     pub restarts: u64,
-    /// Why it was down the last time.
+    /// Why it was down the last time; while it is up, what does not work for it.
     pub problem: Option<String>,
 }
 
@@ -80,9 +80,15 @@ impl Adapters {
             .collect()
     }
 
-    /// Runs them in `tasks` until `stop`.
-    pub fn start(&self, tasks: &TaskTracker, stop: &CancellationToken) {
-        for index in 0..self.0.len() {
+    /// Runs them in `tasks` until `stop`, and those that serve the last client until
+    /// `finish`.
+    pub fn start(&self, tasks: &TaskTracker, stop: &CancellationToken, finish: &CancellationToken) {
+        for (index, supervised) in self.0.iter().enumerate() {
+            let stop = if supervised.adapter.serves_the_last_client() {
+                finish
+            } else {
+                stop
+            };
             let (adapters, stop) = (self.clone(), stop.clone());
             tasks.spawn(async move { adapters.0[index].keep_up(stop).await });
         }
@@ -91,12 +97,18 @@ impl Adapters {
 
 impl Supervised {
     fn state(&self) -> AdapterState {
-        let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_up = self.is_up.load(Ordering::Relaxed);
+        let problem = if is_up {
+            self.adapter.problem()
+        } else {
+            let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+            problem.clone()
+        };
         AdapterState {
             name: self.adapter.name(),
-            is_up: self.is_up.load(Ordering::Relaxed),
+            is_up,
             restarts: self.restarts.load(Ordering::Relaxed),
-            problem: problem.clone(),
+            problem,
         }
     }
 
@@ -205,7 +217,7 @@ mod tests {
         let adapters = Adapters::new(vec![Arc::clone(&adapter) as Arc<dyn Adapter>]);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
 
-        adapters.start(&tasks, &stop);
+        adapters.start(&tasks, &stop, &CancellationToken::new());
         adapter.works.acquire().await.unwrap().forget();
 
         let [state] = &adapters.states()[..] else {
@@ -213,10 +225,12 @@ mod tests {
         };
         assert!(state.is_up);
         assert_eq!(state.restarts, 3);
-        assert_eq!(state.problem.as_deref(), Some("it has ended by itself"));
+        assert_eq!(state.problem, None);
         stop.cancel();
         tasks.close();
         tasks.wait().await;
-        assert!(!adapters.states()[0].is_up);
+        let state = &adapters.states()[0];
+        assert!(!state.is_up);
+        assert_eq!(state.problem.as_deref(), Some("it has ended by itself"));
     }
 }

@@ -57,9 +57,14 @@ impl Health {
     fn problems(&self) -> Vec<String> {
         let mut problems: Vec<String> = self.hub.engine().health().degraded.into_iter().collect();
         for adapter in self.adapters.states() {
-            if !adapter.is_up {
-                let why = adapter.problem.unwrap_or_else(|| "not started".to_owned());
-                problems.push(format!("adapter {} is down: {why}", adapter.name));
+            let name = adapter.name;
+            match adapter.problem {
+                Some(why) if adapter.is_up => problems.push(format!("adapter {name}: {why}")),
+                None if adapter.is_up => {}
+                why => {
+                    let why = why.unwrap_or_else(|| "not started".to_owned());
+                    problems.push(format!("adapter {name} is down: {why}"));
+                }
             }
         }
         problems

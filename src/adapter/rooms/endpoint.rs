@@ -22,7 +22,7 @@ use super::{Rooms, digest, event_id};
 use crate::adapter::auth::origins::{Visitor, preflight};
 use crate::adapter::auth::{bearer, room};
 use crate::apps::App;
-use crate::http::{Answer, Peer, answer};
+use crate::http::{Answer, Peer, value_answer};
 use crate::hub::engine::EngineError;
 use crate::hub::{ChannelFull, Origin, Publish, Scope};
 
@@ -111,7 +111,7 @@ impl Rooms {
             preflight(request.headers(), &route.method())
         } else {
             match self.try_handle(request, peer).await {
-                Ok(body) => json(StatusCode::OK, &body),
+                Ok(body) => value_answer(StatusCode::OK, &body),
                 Err(refusal) => refusal.into_answer(),
             }
         };
@@ -225,11 +225,7 @@ impl Rooms {
     /// is on this machine: then no proxy must have brought the request.
     async fn check_reader(&self, headers: &HeaderMap, peer: Peer) -> Result<(), Refusal> {
         let Some(token) = bearer(headers) else {
-            let is_forwarded = ["forwarded", "via", "x-forwarded-for", "x-real-ip"]
-                .iter()
-                .any(|name| headers.contains_key(*name));
-            let is_local = peer.address.to_canonical().is_loopback() && !is_forwarded;
-            return if is_local {
+            return if peer.is_this_machine(headers) {
                 Ok(())
             } else {
                 Err(Refusal::Unauthorized)
@@ -352,18 +348,6 @@ async fn read_body(body: Incoming) -> Result<Bytes, Refusal> {
     }
 }
 
-fn json(status: StatusCode, body: &Value) -> Answer {
-    let mut answer = answer(
-        status,
-        "application/json; charset=utf-8",
-        Bytes::from(body.to_string()),
-    );
-    answer
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
-}
-
 impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
@@ -389,7 +373,7 @@ impl Refusal {
             "message": message,
             "error": status.canonical_reason(),
         });
-        let mut answer = json(status, &body);
+        let mut answer = value_answer(status, &body);
         let headers = answer.headers_mut();
         if let Self::Method(expected) = &self
             && let Ok(allow) = HeaderValue::from_str(expected.as_str())
