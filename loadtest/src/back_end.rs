@@ -29,7 +29,7 @@ pub(crate) struct BackEnd {
 
 impl BackEnd {
     pub(crate) async fn connect(server: &Server) -> anyhow::Result<Self> {
-        let stream = stream::connect(server).await?;
+        let stream = stream::connect(&server.for_back_ends()).await?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(Self {
@@ -56,6 +56,7 @@ impl BackEnd {
             .await
     }
 
+    /// Posts a signed request to an endpoint of the app.
     async fn post(&mut self, endpoint: &str, body: String) -> anyhow::Result<()> {
         let path = format!("{}/{endpoint}", self.path);
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
@@ -68,7 +69,12 @@ impl BackEnd {
             &self.secret,
             now,
         );
-        let request = Request::post(format!("{path}?{query}"))
+        self.post_to(&format!("{path}?{query}"), body).await
+    }
+
+    /// Posts to any path. An answer other than 200 is an error.
+    pub(crate) async fn post_to(&mut self, path: &str, body: String) -> anyhow::Result<()> {
+        let request = Request::post(path)
             .header("host", "loadtest")
             .header("content-type", "application/json")
             .body(Full::from(body))?;

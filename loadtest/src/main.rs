@@ -24,7 +24,9 @@ use tokio_rustls::rustls::ClientConfig;
 
 use crate::floor::Fault;
 use crate::report::Report;
-use crate::scenario::{Batch, Channels, ClientEvents, Connect, Fanout, Latency, Presence, Trigger};
+use crate::scenario::{
+    Batch, Broadcasts, Channels, ClientEvents, Connect, Fanout, Latency, Presence, Trigger,
+};
 
 /// Measures what a Pusher-compatible server costs per delivery.
 #[derive(Debug, Parser)]
@@ -70,6 +72,8 @@ enum Scenario {
     Channels(For<Channels>),
     /// Publish while nobody listens
     Trigger(For<Trigger>),
+    /// Post broadcasts of the rooms adapter at a fixed rate
+    Broadcasts(For<Broadcasts>),
     /// Publish several events to one channel with each request
     Batch(For<Batch>),
     /// Have members join one presence channel
@@ -92,9 +96,12 @@ struct Server {
     /// Its address
     #[arg(long, default_value = "127.0.0.1:6001")]
     address: SocketAddr,
-    /// Its process, for CPU time and memory
+    /// Its process, for CPU time and memory; once more for each further node
     #[arg(long)]
-    pid: Option<i32>,
+    pid: Vec<i32>,
+    /// Publish to another node of the deployment than the clients are on
+    #[arg(long, value_name = "ADDRESS")]
+    publish_to: Option<SocketAddr>,
     /// Speak TLS, and trust the authorities in this PEM file
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -116,6 +123,16 @@ struct Server {
     /// Write a page with charts to this file
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+}
+
+impl Server {
+    /// Where events are published.
+    fn for_back_ends(&self) -> Self {
+        Self {
+            address: self.publish_to.unwrap_or(self.address),
+            ..self.clone()
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -149,6 +166,7 @@ impl Scenario {
             Self::Latency(For { scenario, server }) => (scenario.run(&server).await?, server),
             Self::Channels(For { scenario, server }) => (scenario.run(&server).await?, server),
             Self::Trigger(For { scenario, server }) => (scenario.run(&server).await?, server),
+            Self::Broadcasts(For { scenario, server }) => (scenario.run(&server).await?, server),
             Self::Batch(For { scenario, server }) => (scenario.run(&server).await?, server),
             Self::Presence(For { scenario, server }) => (scenario.run(&server).await?, server),
             Self::ClientEvents(For { scenario, server }) => (scenario.run(&server).await?, server),

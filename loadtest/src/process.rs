@@ -6,7 +6,7 @@ use anyhow::Context;
 use procfs::process::Process;
 
 /// Counters of one process at one moment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Usage {
     /// Nanoseconds on a processor, from the scheduler: exact, unlike clock ticks.
     /// Threads that have ended are missing; a server's workers do not end.
@@ -18,7 +18,7 @@ struct Usage {
 /// A stretch of a run, from its start.
 #[derive(Debug)]
 pub(crate) struct Meter {
-    pid: Option<i32>,
+    pids: Vec<i32>,
     server: Option<Usage>,
     own: Usage,
     began: Instant,
@@ -37,11 +37,11 @@ pub(crate) struct Spent {
 }
 
 impl Meter {
-    /// Begins to measure the process `pid`, and this one.
-    pub(crate) fn start(pid: Option<i32>) -> anyhow::Result<Self> {
+    /// Begins to measure the processes `pids` together, and this one.
+    pub(crate) fn start(pids: &[i32]) -> anyhow::Result<Self> {
         Ok(Self {
-            pid,
-            server: pid.map(usage).transpose()?,
+            pids: pids.to_vec(),
+            server: together(pids)?,
             own: usage(own_pid())?,
             began: Instant::now(),
         })
@@ -49,7 +49,7 @@ impl Meter {
 
     pub(crate) fn stop(&self) -> anyhow::Result<Spent> {
         let seconds = self.began.elapsed().as_secs_f64();
-        let server = self.pid.map(usage).transpose()?;
+        let server = together(&self.pids)?;
         let pair = self.server.zip(server);
         Ok(Spent {
             seconds,
@@ -63,6 +63,17 @@ impl Meter {
 
 fn cpu_us(before: Usage, after: Usage) -> f64 {
     after.cpu_ns.saturating_sub(before.cpu_ns) as f64 / 1_000.0
+}
+
+/// What all of them have used; nothing when there are none.
+fn together(pids: &[i32]) -> anyhow::Result<Option<Usage>> {
+    let mut sum = Usage::default();
+    for &pid in pids {
+        let one = usage(pid)?;
+        sum.cpu_ns += one.cpu_ns;
+        sum.resident += one.resident;
+    }
+    Ok((!pids.is_empty()).then_some(sum))
 }
 
 fn usage(pid: i32) -> anyhow::Result<Usage> {

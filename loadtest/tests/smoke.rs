@@ -187,6 +187,31 @@ fn fanfare_delivers_everything_over_tls() {
     assert_eq!(without.status.code(), Some(1));
 }
 
+#[test]
+fn broadcasts_are_posted_at_a_rate() {
+    let server = fanfare_with(&[
+        ("FANFARE_ADAPTERS_ROOMS_ENABLED", Path::new("true")),
+        (
+            "FANFARE_ADAPTERS_ROOMS_WEBHOOK_TOKEN",
+            Path::new("loadtest-token"),
+        ),
+        (
+            "FANFARE_AUTH_JWT_SECRET",
+            Path::new("of no use here, but there must be one"),
+        ),
+    ]);
+    let arguments = ["broadcasts", "--requests", "100"];
+
+    let output = load(&server, &arguments);
+    let refused = load(&server, &[&arguments[..], &["--token", "another"]].concat());
+
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    assert!(text.contains("share of one processor"), "{text}");
+    assert_eq!(refused.status.code(), Some(1));
+}
+
 /// All at the same time, in an order of their own.
 #[test]
 fn a_storm_of_joins_is_told_to_all_in_one_order() {

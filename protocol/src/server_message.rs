@@ -116,6 +116,10 @@ pub enum GapReason {
     UnknownEvent,
     /// The session belongs to another user.
     OtherUser,
+    /// What is kept for all nodes is out of reach at the moment.
+    Unavailable,
+    /// Events did not get through to the other nodes, or to this client.
+    Lost,
 }
 
 impl GapReason {
@@ -127,6 +131,8 @@ impl GapReason {
             Self::History => "history",
             Self::UnknownEvent => "unknown_event",
             Self::OtherUser => "other_user",
+            Self::Unavailable => "unavailable",
+            Self::Lost => "lost",
         }
     }
 }

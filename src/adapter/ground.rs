@@ -41,9 +41,9 @@ pub trait Adapter: Debug + Send + Sync {
     /// It cannot go on. It is started again after a pause.
     fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, anyhow::Result<()>>;
 
-    /// What does not work at the moment although it runs, such as a broker that is
-    /// out of reach.
-    fn problem(&self) -> Option<String> {
+    /// What it misses at the moment although it runs, such as a broker that is out of
+    /// reach. Anybody may read this: no names and no addresses.
+    fn missing(&self) -> Option<String> {
         None
     }
 

@@ -1,8 +1,9 @@
 //! Parts around the server that publish into it as a back end would, and those that
 //! let people in whom only a back end knows.
 //!
-//! Know the [`Publisher`](crate::hub::Publisher) or the HTTP API, and their own
-//! client library; nothing of the hub behind it, of transports or of each other.
+//! Know the [`Publisher`](crate::hub::Publisher) or the HTTP API, what [`ground`] shows
+//! of the hub, and their own client library; nothing of sessions and transports, and of
+//! each other only [`auth`].
 
 pub mod auth;
 pub mod broker;

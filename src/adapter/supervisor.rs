@@ -48,8 +48,10 @@ pub struct AdapterState {
     pub is_up: bool,
     /// How often it was started again.
     pub restarts: u64,
-    /// Why it was down the last time; while it is up, what does not work for it.
+    /// Why it was down the last time.
     pub problem: Option<String>,
+    /// What it misses while it works.
+    pub missing: Option<String>,
 }
 
 impl Adapters {
@@ -97,18 +99,13 @@ impl Adapters {
 
 impl Supervised {
     fn state(&self) -> AdapterState {
-        let is_up = self.is_up.load(Ordering::Relaxed);
-        let problem = if is_up {
-            self.adapter.problem()
-        } else {
-            let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
-            problem.clone()
-        };
+        let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
         AdapterState {
             name: self.adapter.name(),
-            is_up,
+            is_up: self.is_up.load(Ordering::Relaxed),
             restarts: self.restarts.load(Ordering::Relaxed),
-            problem,
+            problem: problem.clone(),
+            missing: self.adapter.missing(),
         }
     }
 
@@ -225,12 +222,10 @@ mod tests {
         };
         assert!(state.is_up);
         assert_eq!(state.restarts, 3);
-        assert_eq!(state.problem, None);
+        assert_eq!(state.problem.as_deref(), Some("it has ended by itself"));
         stop.cancel();
         tasks.close();
         tasks.wait().await;
-        let state = &adapters.states()[0];
-        assert!(!state.is_up);
-        assert_eq!(state.problem.as_deref(), Some("it has ended by itself"));
+        assert!(!adapters.states()[0].is_up);
     }
 }

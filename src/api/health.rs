@@ -58,13 +58,11 @@ impl Health {
         let mut problems: Vec<String> = self.hub.engine().health().degraded.into_iter().collect();
         for adapter in self.adapters.states() {
             let name = adapter.name;
-            match adapter.problem {
-                Some(why) if adapter.is_up => problems.push(format!("adapter {name}: {why}")),
-                None if adapter.is_up => {}
-                why => {
-                    let why = why.unwrap_or_else(|| "not started".to_owned());
-                    problems.push(format!("adapter {name} is down: {why}"));
-                }
+            if !adapter.is_up {
+                // Why is in the log: anybody may read this.
+                problems.push(format!("adapter {name} is down"));
+            } else if let Some(missing) = adapter.missing {
+                problems.push(format!("adapter {name}: {missing}"));
             }
         }
         problems

@@ -190,7 +190,7 @@ impl Api {
             Route::BatchEvents => return self.trigger_batch(request, body).await,
             Route::Channels => self.channels(request).await,
             Route::Channel(channel) => self.channel(request, channel).await,
-            Route::Past(channel) => self.past(request, channel),
+            Route::Past(channel) => self.past(request, channel).await,
             Route::Users(channel) => self.users(request, channel).await,
             Route::Terminate(user) => self.terminate(request, user),
         };

@@ -50,7 +50,7 @@ struct Message<'a> {
 }
 
 impl Api {
-    pub(super) fn past(
+    pub(super) async fn past(
         &self,
         request: &Authenticated<'_>,
         channel: &str,
@@ -72,6 +72,7 @@ impl Api {
             .hub
             .app(&request.app)
             .past(&channel, after, limit, MAX_BYTES)
+            .await
             .ok_or(ApiError::NoHistory)?;
         let events = page
             .events

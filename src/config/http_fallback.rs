@@ -57,11 +57,13 @@ impl Default for HttpFallbackConfig {
 
 impl HttpFallbackConfig {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        if !is_path(&self.path) || matches!(self.path.as_str(), "/app" | "/apps" | "/users") {
+        let is_taken = matches!(self.path.as_str(), "/app" | "/apps" | "/users" | "/s")
+            || self.path.starts_with("/s/");
+        if !is_path(&self.path) || is_taken {
             return Err(ConfigError::bad_value(
                 "http_fallback.path",
                 &self.path,
-                "a path such as /pusher, without a slash at the end; not /app, /apps or /users",
+                "a path such as /pusher, without a slash at the end; not /app, /apps, /users or /s",
                 None,
             ));
         }

@@ -219,15 +219,6 @@ impl Config {
         let mut keys = HashSet::new();
         for (index, app) in self.apps.iter().enumerate() {
             app.check(&format!("apps[{index}]"))?;
-            if let (Some(rule), true) = (app.history.first(), self.engine.url.is_some()) {
-                // Ids would have to order over all nodes.
-                return Err(ConfigError::bad_value(
-                    &format!("apps[{index}].history"),
-                    &rule.channels,
-                    "nothing while engine.url is set: the history of a deployment with Redis is not kept so far",
-                    None,
-                ));
-            }
             if !ids.insert(app.id.as_str()) {
                 let key = format!("apps[{index}].id");
                 return Err(ConfigError::bad_value(

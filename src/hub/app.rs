@@ -89,6 +89,30 @@ pub(super) struct ChannelShard {
     late_counts: HashSet<ChannelName>,
 }
 
+impl ChannelShard {
+    /// Puts `frame` into the lane of its channel, if anybody here is subscribed. With
+    /// a budget the caller gets what is to be drained, if nobody is at it.
+    pub(super) fn publish<B>(
+        &mut self,
+        channel: &ChannelName,
+        frame: Frame,
+        except: Option<SocketId>,
+        cached: Option<CachedEvent>,
+        budget: Option<B>,
+    ) -> Option<(Work, B)> {
+        let tick = self.publications;
+        self.publications = tick.wrapping_add(1);
+        let record = self.channels.get_mut(channel)?;
+        if let Some(event) = cached {
+            record.cache(event);
+        }
+        let since = tick.is_multiple_of(TIMED_EVERY).then(Instant::now);
+        record.publish_since(frame, except, since);
+        let budget = budget?;
+        record.lane.take_work().map(|work| (work, budget))
+    }
+}
+
 /// Totals since the start.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -185,7 +209,7 @@ impl AppHub {
             counters: Counters::default(),
         };
         hub.take_over_rates(&app);
-        let has_history = hub.may_have_history(&app);
+        let has_history = !app.history.is_empty();
         hub.has_history.store(has_history, Ordering::Relaxed);
         hub
     }
@@ -422,6 +446,7 @@ impl AppHub {
         recollection: Option<&Recollection>,
     ) -> Result<(), ClientError> {
         let mut joining = Joining::new(self, channel);
+        let has_past = self.expect_past(channel);
         let state = if joining.needs_attach {
             let attached = self.core.engine.attach(&self.id, channel).await;
             Some(attached.map_err(|error| {
@@ -431,6 +456,9 @@ impl AppHub {
         } else {
             None
         };
+        if has_past {
+            self.fetch_past(channel, recollection).await;
+        }
 
         let now_ms = self.core.now_ms();
         let (greeted, work) = {
@@ -549,23 +577,9 @@ impl AppHub {
         cached: Option<CachedEvent>,
         budget: Option<&mut usize>,
     ) {
-        let work = {
-            let mut shard = self.channel_shard(channel);
-            let tick = shard.publications;
-            shard.publications = tick.wrapping_add(1);
-            let Some(record) = shard.channels.get_mut(channel) else {
-                return;
-            };
-            if let Some(event) = cached {
-                record.cache(event);
-            }
-            let since = tick.is_multiple_of(TIMED_EVERY).then(Instant::now);
-            record.publish_since(frame, except, since);
-            match budget {
-                Some(budget) => record.lane.take_work().map(|work| (work, budget)),
-                None => None,
-            }
-        };
+        let work = self
+            .channel_shard(channel)
+            .publish(channel, frame, except, cached, budget);
         if let Some((work, budget)) = work {
             self.drain_within(channel, Some(work), budget);
         }
@@ -604,6 +618,7 @@ impl AppHub {
     fn forget(&self, shard: &mut ChannelShard, channel: &ChannelName) {
         shard.late_counts.remove(channel);
         if shard.channels.remove(channel).is_some() {
+            shard.past.leave(channel, &self.core.history);
             self.tell_others(channel);
         }
         if shard.channels.len() < shard.channels.capacity() / 8 {

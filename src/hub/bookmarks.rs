@@ -4,20 +4,26 @@
 //! the client answers a `pusher:ping` that was sent after the events: pusher-js does
 //! so when the page has handled them. [`Bookmarks`] keeps the positions of a session
 //! whose connection has ended, until it comes back, is too old or there are too many.
+//! In a deployment of many nodes the engine keeps them for all: [`shared`].
 //!
 //! Lock order: a channel shard, then the reader, then its outbox. The lock of the
 //! bookmarks comes before that of a reader.
+
+mod shared;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::shared::News;
+
 use fanfare_protocol::{
     AppId, ChannelName, Close, EventId, Frame, ServerMessage, SocketId, UserId,
 };
 
 use super::connection::Connection;
+use super::engine::Role;
 
 /// Bytes of a replay after which the client is asked how far it is, so that a slow
 /// one does not begin at the start again when it is cut off.
@@ -93,13 +99,21 @@ impl Reader {
 
     /// Whether `socket_id` was a connection of this session.
     pub(super) fn was(&self, socket_id: SocketId) -> bool {
-        self.lock().places.sockets.contains(&socket_id)
+        socket_id == self.socket_id() || self.lock().places.sockets.contains(&socket_id)
     }
 
     /// Notes where the session starts in a channel.
     pub(super) fn begin(&self, channel: &ChannelName, position: EventId) {
         let mut state = self.lock();
         state.places.positions.insert(channel.clone(), position);
+    }
+
+    /// As [`Self::begin`], unless the session has a position in the channel.
+    pub(super) fn begin_if_unknown(&self, channel: &ChannelName, position: EventId) {
+        let mut state = self.lock();
+        if !state.places.positions.contains_key(channel) {
+            state.places.positions.insert(channel.clone(), position);
+        }
     }
 
     /// Forgets a channel that the client does not want to hear of any more.
@@ -180,11 +194,12 @@ impl Reader {
     fn absorb(&self, places: Places) {
         let mut state = self.lock();
         for (channel, position) in places.positions {
-            state.places.positions.entry(channel).or_insert(position);
+            let known = state.places.positions.entry(channel).or_default();
+            *known = position.max(*known);
         }
         for socket_id in places.sockets {
             if !state.places.sockets.contains(&socket_id) {
-                state.places.sockets.push_front(socket_id);
+                state.places.sockets.push_back(socket_id);
             }
         }
     }
@@ -255,18 +270,6 @@ pub(super) struct SessionKey {
     pub(super) name: Box<str>,
 }
 
-/// What a connection is to the session that it names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    /// The session is its own.
-    Holder,
-    /// The session belongs to a user, and this one is not known yet: it may see
-    /// how far the session is, and change nothing.
-    Guest,
-    /// The session belongs to another user.
-    Stranger,
-}
-
 /// The sessions of a node.
 #[derive(Debug)]
 pub(super) struct Bookmarks {
@@ -284,6 +287,8 @@ struct Shelf {
     next_number: u64,
     /// Bytes of those that wait.
     bytes: usize,
+    /// What is to be told to the engine.
+    news: News,
 }
 
 #[derive(Debug)]
@@ -291,6 +296,8 @@ struct Entry {
     /// Set where sessions belong to users.
     user: Option<UserId>,
     state: EntryState,
+    /// When the engine is told again of one that has a connection.
+    review: Option<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -332,8 +339,8 @@ impl Bookmarks {
             .expect("the shelf is never poisoned: no panic under its lock")
     }
 
-    /// Gives `reader` the positions of a session, and makes it the holder if it
-    /// may be. The connection that held the session is closed.
+    /// Gives `reader` the positions of a session of this node, and makes it the
+    /// holder if it may be. The connection that held the session is closed.
     pub(super) fn claim(
         &self,
         key: &SessionKey,
@@ -341,7 +348,7 @@ impl Bookmarks {
         user: Option<&UserId>,
         is_bound_to_user: bool,
     ) -> Role {
-        let mut shelf = self.lock();
+        let shelf = self.lock();
         let owner = shelf
             .sessions
             .get(key)
@@ -359,7 +366,20 @@ impl Bookmarks {
                 }
             }
         }
-        let user = user.filter(|_| is_bound_to_user).cloned();
+        let user = user.filter(|_| is_bound_to_user);
+        self.hold(shelf, key, reader, user);
+        Role::Holder
+    }
+
+    /// Makes `reader` the holder of a session.
+    fn hold(
+        &self,
+        mut shelf: MutexGuard<'_, Shelf>,
+        key: &SessionKey,
+        reader: &Arc<Reader>,
+        user: Option<&UserId>,
+    ) {
+        let user = user.cloned();
         let taken = match shelf.sessions.get_mut(key) {
             Some(entry) => {
                 entry.user = user.or_else(|| entry.user.take());
@@ -383,6 +403,7 @@ impl Bookmarks {
                 let entry = Entry {
                     user,
                     state: EntryState::Held(Arc::clone(reader)),
+                    review: None,
                 };
                 shelf.sessions.insert(Arc::new(key.clone()), entry);
                 None
@@ -392,7 +413,6 @@ impl Bookmarks {
         if let Some(other) = taken {
             other.connection.outbox().close(&Close::SessionTaken);
         }
-        Role::Holder
     }
 
     /// Keeps the positions of a session whose connection has ended until `end_ms`.
@@ -425,6 +445,7 @@ impl Bookmarks {
         shelf.ends.insert(end, Arc::clone(&name));
         if let Some(entry) = shelf.sessions.get_mut(&name) {
             entry.state = EntryState::Waiting { places, end, cost };
+            entry.review = None;
         }
         while shelf.ends.len() > self.max_sessions || shelf.bytes > self.max_bytes {
             shelf.drop_first();

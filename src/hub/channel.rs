@@ -375,7 +375,7 @@ impl Channel {
         events: &mut Vec<HubEventKind>,
     ) {
         let is_counted = rules.subscription_count && is_counted(name);
-        let count = self.subscriptions + self.elsewhere;
+        let count = self.subscriptions.saturating_add(self.elsewhere);
         let is_too_early = count > COUNT_AT_ONCE
             && self
                 .count_told_ms
@@ -427,7 +427,7 @@ impl Channel {
     pub(super) fn has_late_count(&self, name: &ChannelName) -> bool {
         is_counted(name)
             && self.subscriptions > 0
-            && self.count_told != self.subscriptions + self.elsewhere
+            && self.count_told != self.subscriptions.saturating_add(self.elsewhere)
     }
 
     pub(super) fn is_occupied(&self) -> bool {
@@ -437,7 +437,7 @@ impl Channel {
     pub(super) fn occupancy(&self, name: &ChannelName) -> Occupancy {
         Occupancy {
             channel: name.clone(),
-            subscriptions: self.subscriptions + self.elsewhere,
+            subscriptions: self.subscriptions.saturating_add(self.elsewhere),
             users: self.members.as_ref().map_or(0, |members| members.count()),
         }
     }

@@ -4,11 +4,13 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fanfare_protocol::ChannelName;
+use fanfare_protocol::{ChannelName, Frame};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::app::AppHub;
+use super::connection::Connection;
+use super::history::Replay;
 use super::lane::{Batch, Op, Peers, Sent, Work};
 
 /// Writes between two yields of a drainer that has a task of its own. A write is
@@ -57,61 +59,91 @@ impl Drain {
     /// Returns whether nothing waits any more.
     pub(super) fn run(&mut self, budget: &mut usize) -> bool {
         while !self.is_finished {
-            let portion = self.peers.portion(self.next_peer, *budget);
-            self.sent += self.batch.deliver(portion);
-            *budget -= portion.len();
-            self.next_peer = self.next_peer.saturating_add(portion.len());
+            let count = self.peers.portion(self.next_peer, *budget).len();
+            self.sent += self.batch.deliver(&self.peers, self.next_peer, count);
+            *budget -= count;
+            self.next_peer = self.next_peer.saturating_add(count);
             if self.next_peer < self.peers.len() {
                 return false;
             }
-            self.next_step();
+            self.next_batch(budget);
+            if *budget == 0 && !self.is_finished {
+                return false;
+            }
         }
         true
     }
 
-    /// Takes the next steps out of the queue, or hands the subscribers back.
-    fn next_step(&mut self) {
-        // The batch has reached everybody who was here; who comes now is not
-        // among them.
-        self.next_peer = usize::MAX;
-        if let Some(since) = self.batch.since.take() {
+    /// Takes the next steps out of the queue up to one that needs the publications
+    /// before it delivered, or hands the subscribers back.
+    fn next_batch(&mut self, budget: &mut usize) {
+        if let Some(since) = self.batch.since {
             let seconds = since.elapsed().as_secs_f64();
             self.app.core().node().publish_seconds.observe(seconds);
         }
-        match self.ops.pop_front() {
-            Some(publish @ Op::Publish { .. }) => {
-                self.ops.push_front(publish);
-                self.batch = Batch::take_from(&mut self.ops);
-                self.next_peer = 0;
-            }
-            Some(Op::Join {
-                peer,
-                greeting,
-                replay,
-                done,
-            }) => {
-                self.sent += Sent::of(&greeting);
-                self.greeted += greeting.len();
-                peer.outbox().push(&greeting);
-                if let Some(replay) = replay {
-                    for (_, frame) in &replay.events {
-                        self.sent += Sent::of(std::slice::from_ref(frame));
-                    }
-                    self.greeted += replay.events.len();
-                    replay.send(&peer, &self.channel);
+        self.batch = Batch::default();
+        // Who comes next is not to get what was sent before.
+        self.next_peer = usize::MAX;
+        while *budget > 0
+            && let Some(op) = self.ops.pop_front()
+        {
+            match op {
+                Op::Publish {
+                    frame,
+                    except,
+                    since,
+                } => self.batch.add(frame, except, since),
+                Op::Join {
+                    peer,
+                    greeting,
+                    replay,
+                    done,
+                } => {
+                    *budget -= 1;
+                    self.greet(&peer, &greeting, replay);
+                    self.peers.insert(peer);
+                    self.batch.note_late();
+                    // The receiver is gone when the client is; nobody to tell then.
+                    let _ = done.map(|done| done.send(()));
                 }
-                self.peers.insert(peer);
-                // The receiver is gone when the client is; nobody to tell then.
-                let _ = done.map(|done| done.send(()));
+                Op::Leave { socket_id, done } if !self.batch.has_late() => {
+                    if !self.batch.is_empty()
+                        && let Some(peer) = self.peers.get(socket_id)
+                    {
+                        *budget -= 1;
+                        self.sent += self.batch.deliver_from(0, peer);
+                    }
+                    self.peers.remove(socket_id);
+                    let _ = done.map(|done| done.send(()));
+                }
+                Op::Ask { question, last } if self.batch.is_empty() => {
+                    // A ping, perhaps.
+                    *budget -= 1;
+                    question.passed(Some((self.channel.clone(), last)));
+                }
+                op => {
+                    self.ops.push_front(op);
+                    break;
+                }
             }
-            Some(Op::Leave { socket_id, done }) => {
-                self.peers.remove(socket_id);
-                let _ = done.map(|done| done.send(()));
+        }
+        if !self.batch.is_empty() {
+            self.next_peer = 0;
+        } else if self.ops.is_empty() {
+            self.hand_back();
+        }
+    }
+
+    fn greet(&mut self, peer: &Connection, greeting: &[Frame], replay: Option<Box<Replay>>) {
+        self.sent += Sent::of(greeting);
+        self.greeted += greeting.len();
+        peer.outbox().push(greeting);
+        if let Some(replay) = replay {
+            for (_, frame) in &replay.events {
+                self.sent += Sent::of(std::slice::from_ref(frame));
             }
-            Some(Op::Ask { question, last }) => {
-                question.passed(Some((self.channel.clone(), last)));
-            }
-            None => self.hand_back(),
+            self.greeted += replay.events.len();
+            replay.send(peer, &self.channel);
         }
     }
 
@@ -136,7 +168,7 @@ impl Drain {
             .sent
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        // Timed when the next step begins.
+        // Timed when the next batch begins.
         self.batch.since = round.batch.since;
         self.peers = round.peers;
         self.next_peer = usize::MAX;
@@ -203,11 +235,10 @@ impl Round {
             let first = self
                 .next_peer
                 .fetch_add(WRITES_PER_YIELD, Ordering::Relaxed);
-            let portion = self.peers.portion(first, WRITES_PER_YIELD);
-            if portion.is_empty() {
+            if first >= self.peers.len() {
                 return;
             }
-            let sent = self.batch.deliver(portion);
+            let sent = self.batch.deliver(&self.peers, first, WRITES_PER_YIELD);
             *self.sent.lock().unwrap_or_else(PoisonError::into_inner) += sent;
             tokio::task::yield_now().await;
         }

@@ -2,18 +2,25 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use fanfare_protocol::{AppId, ChannelName, Frame, SocketId, UserId};
+use fanfare_protocol::{AppId, ChannelName, EventId, Frame, SocketId, UserId};
 use futures_util::future::BoxFuture;
 
 use super::app::AppHub;
 use super::presence::Member;
+use crate::apps::HistoryRule;
 
 /// The nodes cannot talk to one another at the moment.
 #[derive(Debug, thiserror::Error)]
 #[error("the other nodes are out of reach: {0}")]
 pub struct EngineError(pub String);
+
+impl EngineError {
+    fn alone() -> Self {
+        Self("there are none".to_owned())
+    }
+}
 
 /// One event on its way to the subscribers of one channel.
 #[derive(Clone, Debug)]
@@ -49,6 +56,112 @@ impl CachedEvent {
         let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
         (seconds > 0).then_some(seconds)
     }
+}
+
+/// An event of a channel whose past the engine keeps, with the place that it has in
+/// the order of all nodes.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Its place.
+    pub id: EventId,
+    /// The event before it, or a place before which nothing is known.
+    pub before: EventId,
+    /// The message, with its id.
+    pub frame: Frame,
+    /// The connection that does not get it.
+    pub except: Option<SocketId>,
+    /// Set when later subscribers of a cache channel are to get it as well.
+    pub cached: Option<CachedEvent>,
+    /// The number that this node gave it; `None` when another node has published it.
+    pub own: Option<u64>,
+}
+
+/// A part of the past of a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastRange {
+    /// Without this event and those before it; `None`: from the oldest on.
+    pub after: Option<EventId>,
+    /// Without those after this one; `None`: to the newest.
+    pub until: Option<EventId>,
+    /// Events at most.
+    pub limit: usize,
+}
+
+/// What the engine has of it.
+#[derive(Clone, Debug)]
+pub struct SharedPast {
+    /// All events after this one are kept.
+    pub floor: EventId,
+    /// Whoever comes now is up to date with this position.
+    pub head: EventId,
+    /// The events, in order.
+    pub events: Vec<Recorded>,
+}
+
+/// A connection that wants the session that it has named.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionClaim<'a> {
+    /// The app.
+    pub app: &'a AppId,
+    /// The session's name.
+    pub name: &'a str,
+    /// The connection.
+    pub socket_id: SocketId,
+    /// Who it is, if that is known.
+    pub user: Option<&'a UserId>,
+    /// Whether sessions belong to users.
+    pub is_bound_to_user: bool,
+    /// How long a session is kept after its client has gone.
+    pub age: Duration,
+    /// Sessions of the app that are kept at most.
+    pub max_sessions: usize,
+}
+
+/// What a connection is to the session that it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The session is its own.
+    Holder,
+    /// The session belongs to a user, and this one is not known yet: it may see
+    /// how far the session is, and change nothing.
+    Guest,
+    /// The session belongs to another user.
+    Stranger,
+}
+
+/// What the deployment says to a [`SessionClaim`].
+#[derive(Clone, Debug)]
+pub struct ClaimedSession {
+    /// Whose the session is.
+    pub role: Role,
+    /// How far it is in its channels; nothing for a stranger.
+    pub positions: Vec<(ChannelName, EventId)>,
+    /// Its earlier connections.
+    pub sockets: Vec<SocketId>,
+}
+
+/// How far a session is, for the engine to keep.
+#[derive(Clone, Debug)]
+pub struct SessionState {
+    /// The app.
+    pub app: AppId,
+    /// The session's name.
+    pub name: Box<str>,
+    /// The connection that holds it, or has held it last.
+    pub socket_id: SocketId,
+    /// Whether that is still there.
+    pub is_held: bool,
+    /// Whose it is.
+    pub user: Option<UserId>,
+    /// How far it is in its channels.
+    pub positions: Vec<(ChannelName, EventId)>,
+    /// Its connections.
+    pub sockets: Vec<SocketId>,
+    /// Whether a position behind which nothing has come is to be moved to the
+    /// present, so that it does not grow old.
+    pub is_review: bool,
+    /// How long it is kept.
+    pub age: Duration,
 }
 
 /// A last in the deployment, of which nobody outside it has been told yet.
@@ -212,6 +325,46 @@ pub trait Engine: Debug + Send + Sync {
     fn used_elsewhere(&self, app: &AppId, day: u64, here: u64) -> u64 {
         let _ = (app, day, here);
         0
+    }
+
+    /// Gives `publication` the next place in the past of its channel, hands it to the
+    /// nodes that have subscribers, and to this one: it comes back through
+    /// [`AppHub::recorded`], in the order of all nodes, with `number`. `number`s of
+    /// one channel grow. Returns at once. False while the others are out of reach:
+    /// then it comes back when they are there again, if too much does not wait for
+    /// them by then. Only an engine that is clustered is asked.
+    fn record(&self, publication: &Publication, number: u64, rule: &HistoryRule) -> bool {
+        let _ = (publication, number, rule);
+        false
+    }
+
+    /// The past of a channel. Only an engine that is clustered is asked.
+    fn past<'a>(
+        &'a self,
+        app: &'a AppId,
+        channel: &'a ChannelName,
+        range: PastRange,
+        rule: &'a HistoryRule,
+    ) -> BoxFuture<'a, Result<SharedPast, EngineError>> {
+        let _ = (app, channel, range, rule);
+        Box::pin(std::future::ready(Err(EngineError::alone())))
+    }
+
+    /// Has the engine look again at the past of a channel of which this node has
+    /// missed something. Returns at once. Only an engine that is clustered is asked.
+    fn catch_up(&self, app: &AppId, channel: &ChannelName) {
+        let _ = (app, channel);
+    }
+
+    /// Gives a connection the session that it names, if it may have it; the
+    /// connection that held it, on whatever node, is closed. Only an engine that is
+    /// clustered is asked.
+    fn claim_session<'a>(
+        &'a self,
+        claim: SessionClaim<'a>,
+    ) -> BoxFuture<'a, Result<ClaimedSession, EngineError>> {
+        let _ = claim;
+        Box::pin(std::future::ready(Err(EngineError::alone())))
     }
 
     /// How well the deployment is reached.

@@ -7,6 +7,11 @@
 //!
 //! Each channel has a floor: all events after it are here. So a position below the
 //! floor tells that something may be missing, and one above it that nothing is.
+//!
+//! In a deployment of many nodes the engine keeps the past, and what stands here is a
+//! copy of its end: [`shared`].
+
+mod shared;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -15,6 +20,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use fanfare_protocol::server_message::GapReason;
 use fanfare_protocol::{ChannelName, EventId, Frame, SocketId};
 
+use self::shared::Copy;
+pub(super) use self::shared::{Arrival, UnderWay, Unsent};
 use super::bookmarks::Reader;
 use super::connection::Connection;
 use crate::apps::HistoryRule;
@@ -110,10 +117,12 @@ struct Ring {
     /// The newest event that there was.
     last: EventId,
     bounds: Bounds,
-    /// The sessions that are subscribed.
-    readers: Vec<Arc<Reader>>,
+    /// The sessions that are subscribed, by their connections.
+    readers: HashMap<SocketId, Arc<Reader>>,
     /// Whether the channel stands in `news`.
     is_news: bool,
+    /// Set when this is a copy of what the engine keeps.
+    copy: Option<Box<Copy>>,
 }
 
 #[derive(Debug)]
@@ -182,7 +191,7 @@ impl Past {
         encode: impl FnOnce(EventId) -> Frame,
         figures: &HistoryFigures,
     ) -> Frame {
-        let ring = ring(&mut self.channels, channel, self.vanished, bounds, figures);
+        let ring = ring(&mut self.channels, channel, self.vanished, bounds);
         let id = ring.last.next(now_ms);
         let frame = encode(id);
         let event = Event {
@@ -190,14 +199,8 @@ impl Past {
             frame: frame.clone(),
             except,
         };
-        figures.bytes.fetch_add(event.cost(), Ordering::Relaxed);
-        ring.bytes += event.cost();
-        ring.last = id;
         ring.bounds = bounds;
-        ring.events.push_back(event);
-        ring.trim(now_ms, figures);
-        if !ring.is_news && !ring.readers.is_empty() {
-            ring.is_news = true;
+        if ring.push(event, now_ms, figures) {
             self.news.push(channel.clone());
         }
         frame
@@ -213,6 +216,10 @@ impl Past {
         is_own: impl Fn(SocketId) -> bool,
         figures: &HistoryFigures,
     ) -> Replay {
+        if let Some(reason) = self.unknown(channel) {
+            return Replay::gap(reason, EventId::default());
+        }
+        let is_copy = self.is_copy(channel);
         let now = EventId::at(now_ms);
         let ring = self.channels.get_mut(channel);
         let (floor, last) = match ring {
@@ -222,7 +229,8 @@ impl Past {
             }
             None => (self.vanished, self.vanished),
         };
-        let head = last.max(now);
+        // The clock of this node says nothing about ids that the engine gives.
+        let head = if is_copy { last } else { last.max(now) };
         let (position, handled) = match standing {
             Standing::Session(position) => (position, None),
             // It cannot have handled what has not been.
@@ -239,9 +247,11 @@ impl Past {
             .flat_map(|ring| ring.after(position))
             .filter(|event| !event.except.is_some_and(&is_own))
             .map(|event| (event.id, event.frame.clone()))
+            .chain(self.sent_ahead(channel, &is_own))
             .collect();
+        let is_cut = position < floor || self.has_forgotten(channel);
         Replay {
-            gap: (position < floor).then_some(GapReason::History),
+            gap: is_cut.then_some(GapReason::History),
             events,
             head,
             handled,
@@ -286,23 +296,16 @@ impl Past {
     }
 
     /// Tells `reader` of what comes on `channel` from now on.
-    pub(super) fn follow(
-        &mut self,
-        channel: &ChannelName,
-        bounds: Bounds,
-        reader: Arc<Reader>,
-        figures: &HistoryFigures,
-    ) {
-        let ring = ring(&mut self.channels, channel, self.vanished, bounds, figures);
-        ring.readers.push(reader);
+    pub(super) fn follow(&mut self, channel: &ChannelName, bounds: Bounds, reader: Arc<Reader>) {
+        let ring = ring(&mut self.channels, channel, self.vanished, bounds);
+        ring.readers.insert(reader.socket_id(), reader);
     }
 
     /// Ends that, and returns the position of the newest event.
     pub(super) fn unfollow(&mut self, channel: &ChannelName, socket_id: SocketId) -> EventId {
         match self.channels.get_mut(channel) {
             Some(ring) => {
-                ring.readers
-                    .retain(|reader| reader.socket_id() != socket_id);
+                ring.readers.remove(&socket_id);
                 ring.last
             }
             None => self.vanished,
@@ -310,11 +313,11 @@ impl Past {
     }
 
     /// Notes that a reader has answered and may be asked again.
-    pub(super) fn review(&mut self, channel: &ChannelName, position: EventId) {
+    pub(super) fn review(&mut self, channel: &ChannelName, position: EventId, socket_id: SocketId) {
         if let Some(ring) = self.channels.get_mut(channel)
             && !ring.is_news
             && ring.last > position
-            && !ring.readers.is_empty()
+            && ring.readers.contains_key(&socket_id)
         {
             ring.is_news = true;
             self.news.push(channel.clone());
@@ -329,7 +332,7 @@ impl Past {
             .filter_map(|channel| {
                 let ring = self.channels.get_mut(&channel)?;
                 ring.is_news = false;
-                let readers = ring.readers.clone();
+                let readers = ring.readers.values().cloned().collect();
                 Some((channel, readers))
             })
             .collect()
@@ -347,10 +350,9 @@ impl Past {
         let vanished = &mut self.vanished;
         self.channels.retain(|_, ring| {
             ring.trim(now_ms, figures);
-            let stays = !ring.events.is_empty() || !ring.readers.is_empty();
+            let stays = !ring.events.is_empty() || !ring.readers.is_empty() || ring.copy.is_some();
             if !stays {
                 *vanished = (*vanished).max(ring.last);
-                figures.bytes.fetch_sub(ring.cost(), Ordering::Relaxed);
             }
             stays
         });
@@ -368,9 +370,11 @@ impl Past {
         figures: &HistoryFigures,
     ) {
         self.begin(EventId::at(now_ms));
+        let vanished = &mut self.vanished;
         self.channels.retain(|channel, ring| {
             let stays = keeps(channel);
             if !stays {
+                *vanished = (*vanished).max(ring.last);
                 figures.bytes.fetch_sub(ring.cost(), Ordering::Relaxed);
             }
             stays
@@ -382,7 +386,7 @@ impl Past {
         self.channels
             .iter()
             .filter(|(_, ring)| !ring.events.is_empty())
-            .map(|(channel, ring)| (ring.last, ring.bytes, channel))
+            .map(|(channel, ring)| (ring.last, ring.cost(), channel))
     }
 
     /// Drops the events of one channel, which are needed elsewhere.
@@ -391,14 +395,12 @@ impl Past {
             return;
         };
         ring.floor = ring.last;
-        let freed = std::mem::take(&mut ring.bytes);
-        ring.events = VecDeque::new();
-        figures.bytes.fetch_sub(freed, Ordering::Relaxed);
+        ring.clear(figures);
+        ring.forget_sent(figures);
         figures.evicted_channels.fetch_add(1, Ordering::Relaxed);
-        if ring.readers.is_empty() {
+        if ring.readers.is_empty() && ring.copy.is_none() {
             self.vanished = self.vanished.max(ring.last);
             self.channels.remove(channel);
-            figures.bytes.fetch_sub(CHANNEL_OVERHEAD, Ordering::Relaxed);
         }
     }
 }
@@ -408,11 +410,9 @@ fn ring<'a>(
     channel: &ChannelName,
     floor: EventId,
     bounds: Bounds,
-    figures: &HistoryFigures,
 ) -> &'a mut Ring {
     // The name is only copied for a new one.
     if !channels.contains_key(channel) {
-        figures.bytes.fetch_add(CHANNEL_OVERHEAD, Ordering::Relaxed);
         channels.insert(
             channel.clone(),
             Ring {
@@ -421,8 +421,9 @@ fn ring<'a>(
                 floor,
                 last: floor,
                 bounds,
-                readers: Vec::new(),
+                readers: HashMap::new(),
                 is_news: false,
+                copy: None,
             },
         );
     }
@@ -432,8 +433,43 @@ fn ring<'a>(
 }
 
 impl Ring {
+    /// Bytes that are charged for it: none while it holds no event, since then
+    /// nothing could be dropped to get them back.
     fn cost(&self) -> usize {
-        self.bytes + CHANNEL_OVERHEAD
+        let copy = self.copy.as_ref().map_or(0, |copy| copy.bytes());
+        let events = match self.bytes {
+            0 => 0,
+            bytes => bytes + CHANNEL_OVERHEAD,
+        };
+        events + copy
+    }
+
+    /// Puts the newest event in. Returns whether the channel has news from now on.
+    fn push(&mut self, event: Event, now_ms: u64, figures: &HistoryFigures) -> bool {
+        self.grow(event.cost(), figures);
+        self.last = event.id;
+        self.events.push_back(event);
+        self.trim(now_ms, figures);
+        let is_first = !self.is_news && !self.readers.is_empty();
+        self.is_news |= is_first;
+        is_first
+    }
+
+    fn grow(&mut self, bytes: usize, figures: &HistoryFigures) {
+        let before = self.cost();
+        self.bytes += bytes;
+        figures
+            .bytes
+            .fetch_add(self.cost() - before, Ordering::Relaxed);
+    }
+
+    fn clear(&mut self, figures: &HistoryFigures) {
+        let before = self.cost();
+        self.bytes = 0;
+        self.events = VecDeque::new();
+        figures
+            .bytes
+            .fetch_sub(before - self.cost(), Ordering::Relaxed);
     }
 
     /// Drops what the bounds do not allow.
@@ -447,9 +483,13 @@ impl Ring {
                 return;
             }
             self.floor = event.id;
-            self.bytes -= event.cost();
-            figures.bytes.fetch_sub(event.cost(), Ordering::Relaxed);
+            let cost = event.cost();
             self.events.pop_front();
+            let before = self.cost();
+            self.bytes -= cost;
+            figures
+                .bytes
+                .fetch_sub(before - self.cost(), Ordering::Relaxed);
         }
         // A channel that has become quiet keeps no memory for what once was.
         self.events = VecDeque::new();
@@ -496,12 +536,13 @@ impl Replay {
     /// what it has missed, or it has said that it has handled it.
     pub(super) fn makes_up_for(&self, cached: &Frame) -> bool {
         let start = cached.as_websocket().as_ptr();
+        let id = cached.event_id();
         self.events
             .iter()
-            .any(|(_, frame)| frame.as_websocket().as_ptr() == start)
+            .any(|(of, frame)| id == Some(*of) || frame.as_websocket().as_ptr() == start)
             || self
                 .handled
-                .is_some_and(|handled| cached.event_id().is_some_and(|id| id <= handled))
+                .is_some_and(|handled| id.is_some_and(|id| id <= handled))
     }
 }
 
@@ -510,6 +551,7 @@ mod tests {
     use fanfare_protocol::Limits;
     use fanfare_protocol::server_message::EventText;
 
+    use super::super::connection::recorder::Recorder;
     use super::*;
 
     const HOUR_MS: u64 = 3_600_000;
@@ -627,6 +669,27 @@ mod tests {
         );
         fixture.past.evict(&channel("x"), &fixture.figures);
         assert_eq!(fixture.figures.bytes.load(Ordering::Relaxed), 0);
+    }
+
+    /// Nothing could be dropped to get that room back.
+    #[test]
+    fn subscribers_of_channels_without_events_take_no_room_from_the_others() {
+        let mut fixture = Fixture::new(100, 1 << 20);
+        let address = std::net::Ipv4Addr::LOCALHOST.into();
+        let connection = Connection::new("1.1".parse().unwrap(), address, Recorder::default(), 0);
+        let reader = Reader::new(Arc::new(connection));
+        for number in 0..100 {
+            let name = channel(&format!("x-{number}"));
+            let (bounds, reader) = (fixture.bounds, Arc::clone(&reader));
+            fixture.past.follow(&name, bounds, reader);
+        }
+
+        assert_eq!(fixture.figures.bytes.load(Ordering::Relaxed), 0);
+        fixture.append("x-1", 2_000, None);
+        assert!(fixture.figures.bytes.load(Ordering::Relaxed) > CHANNEL_OVERHEAD);
+        fixture.past.evict(&channel("x-1"), &fixture.figures);
+        assert_eq!(fixture.figures.bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(fixture.past.channels.len(), 100);
     }
 
     #[test]

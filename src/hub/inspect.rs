@@ -9,6 +9,7 @@ use std::time::Duration;
 use fanfare_protocol::{ChannelName, Close, SocketId, UserId};
 
 use super::app::AppHub;
+use super::channel::Channel;
 
 /// Looks at a channel whose subscribers a drainer has, and the pause between two.
 const LOOKS: u32 = 20;
@@ -45,14 +46,19 @@ impl AppHub {
             ids.truncate(limit);
         }
         ids.sort_unstable();
+        let users = self.users.by_connection();
         ids.into_iter()
-            .filter_map(|id| self.connection_state(id))
+            .filter_map(|id| self.state_of(id, users.get(&id).cloned()))
             .collect()
     }
 
     /// One connection of this node.
     #[must_use]
     pub fn connection_state(&self, socket_id: SocketId) -> Option<ConnectionState> {
+        self.state_of(socket_id, self.users.user_of(socket_id))
+    }
+
+    fn state_of(&self, socket_id: SocketId, user_id: Option<UserId>) -> Option<ConnectionState> {
         let connection = self.connection(socket_id)?;
         let now_ms = self.core().now_ms();
         Some(ConnectionState {
@@ -60,7 +66,7 @@ impl AppHub {
             address: connection.address,
             age: Duration::from_millis(connection.age_ms(now_ms)),
             silence: Duration::from_millis(connection.silence_ms(now_ms)),
-            user_id: self.users.user_of(socket_id),
+            user_id,
         })
     }
 
@@ -104,10 +110,14 @@ impl AppHub {
             .lock()
             .expect("a shard is never poisoned: no panic under its lock");
         let mut busy = Vec::new();
-        for (name, record) in &shard.channels {
-            if only.is_some_and(|only| !only.contains(name)) {
-                continue;
-            }
+        let channels: Vec<(&ChannelName, &Channel)> = match only {
+            None => shard.channels.iter().collect(),
+            Some(only) => only
+                .iter()
+                .filter_map(|name| shard.channels.get_key_value(name))
+                .collect(),
+        };
+        for (name, record) in channels {
             match record.lane.peers() {
                 Some(peers) if peers.has(socket_id) => found.push(name.clone()),
                 Some(_) => {}

@@ -164,6 +164,13 @@ impl Peers {
         self.list.len()
     }
 
+    pub(super) fn get(&self, socket_id: SocketId) -> Option<&Arc<Connection>> {
+        match &self.index {
+            Some(index) => self.list.get(*index.get(&socket_id)?),
+            None => self.list.iter().find(|peer| peer.socket_id == socket_id),
+        }
+    }
+
     /// At most `count` subscribers from `first` on.
     pub(super) fn portion(&self, first: usize, count: usize) -> &[Arc<Connection>] {
         let rest = self.list.get(first..).unwrap_or_default();
@@ -211,6 +218,10 @@ impl Peers {
 }
 
 /// Publications that go to every subscriber in one write.
+///
+/// Subscribers may come while it is gathered: they stand last in the list, and get
+/// only what was published after they came. So a thousand members who join at once
+/// are told of each other in a few writes each.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     frames: Vec<Frame>,
@@ -220,68 +231,90 @@ pub(super) struct Batch {
     pub(super) since: Option<Instant>,
     /// Positions in `frames` that one subscriber does not get.
     exceptions: Vec<(usize, SocketId)>,
+    /// The first position in `frames` that each of the last subscribers gets.
+    late: Vec<usize>,
 }
 
 impl Batch {
-    /// Takes the publications that stand first in `ops`, up to a join or leave.
-    pub(super) fn take_from(ops: &mut VecDeque<Op>) -> Self {
-        let mut batch = Self::default();
-        while let Some(Op::Publish { .. }) = ops.front() {
-            let Some(Op::Publish {
-                frame,
-                except,
-                since,
-            }) = ops.pop_front()
-            else {
-                break;
-            };
-            if let Some(socket_id) = except {
-                batch.exceptions.push((batch.frames.len(), socket_id));
-            }
-            batch.bytes += frame.as_websocket().len();
-            batch.since = batch.since.or(since);
-            batch.frames.push(frame);
-        }
-        batch
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
     }
 
-    /// Sends to each of `peers` what is for it, and returns how much that was.
-    pub(super) fn deliver(&self, peers: &[Arc<Connection>]) -> Sent {
-        if !self.exceptions.is_empty() {
-            let mut sent = Sent::default();
-            for peer in peers {
-                sent += self.deliver_but_exceptions(peer);
-            }
-            return sent;
+    /// Whether a subscriber has come since the first publication.
+    pub(super) fn has_late(&self) -> bool {
+        !self.late.is_empty()
+    }
+
+    pub(super) fn add(&mut self, frame: Frame, except: Option<SocketId>, since: Option<Instant>) {
+        if let Some(socket_id) = except {
+            self.exceptions.push((self.frames.len(), socket_id));
         }
-        for peer in peers {
-            peer.outbox().push(&self.frames);
-        }
-        Sent {
-            frames: self.frames.len() * peers.len(),
-            bytes: self.bytes * peers.len(),
+        self.bytes += frame.as_websocket().len();
+        self.since = self.since.or(since);
+        self.frames.push(frame);
+    }
+
+    /// The subscriber that was just put last in the list gets only what is added
+    /// from now on.
+    pub(super) fn note_late(&mut self) {
+        if !self.is_empty() {
+            self.late.push(self.frames.len());
         }
     }
 
-    fn deliver_but_exceptions(&self, peer: &Connection) -> Sent {
-        let is_excepted = |position: usize| self.exceptions.contains(&(position, peer.socket_id));
+    /// Sends what is for them to at most `count` of `peers`, from `first` on, and
+    /// returns how much that was.
+    pub(super) fn deliver(&self, peers: &Peers, first: usize, count: usize) -> Sent {
+        let portion = peers.portion(first, count);
+        let first_late = peers.len() - self.late.len();
+        let timely = first_late.saturating_sub(first).min(portion.len());
+        let (timely, late) = portion.split_at(timely);
+        let mut sent = Sent::default();
+        if self.exceptions.is_empty() {
+            for peer in timely {
+                peer.outbox().push(&self.frames);
+            }
+            sent.frames = self.frames.len() * timely.len();
+            sent.bytes = self.bytes * timely.len();
+        } else {
+            for peer in timely {
+                sent += self.deliver_from(0, peer);
+            }
+        }
+        let from = &self.late[first.saturating_sub(first_late).min(self.late.len())..];
+        for (peer, &from) in late.iter().zip(from) {
+            sent += self.deliver_from(from, peer);
+        }
+        sent
+    }
+
+    /// Sends to `peer` what is for it, from the position `from` on.
+    pub(super) fn deliver_from(&self, from: usize, peer: &Connection) -> Sent {
+        let frames = &self.frames[from..];
+        if frames.is_empty() {
+            return Sent::default();
+        }
         let has_exception = self
             .exceptions
             .iter()
             .any(|(_, socket_id)| *socket_id == peer.socket_id);
         if !has_exception {
-            peer.outbox().push(&self.frames);
-            return Sent {
-                frames: self.frames.len(),
-                bytes: self.bytes,
+            peer.outbox().push(frames);
+            return if from == 0 {
+                Sent {
+                    frames: frames.len(),
+                    bytes: self.bytes,
+                }
+            } else {
+                Sent::of(frames)
             };
         }
-        let frames: Vec<Frame> = self
-            .frames
+        let is_excepted = |position: usize| self.exceptions.contains(&(position, peer.socket_id));
+        let frames: Vec<Frame> = frames
             .iter()
-            .enumerate()
-            .filter(|(position, _)| !is_excepted(*position))
-            .map(|(_, frame)| frame.clone())
+            .zip(from..)
+            .filter(|(_, position)| !is_excepted(*position))
+            .map(|(frame, _)| frame.clone())
             .collect();
         if !frames.is_empty() {
             peer.outbox().push(&frames);
@@ -319,6 +352,10 @@ mod tests {
     use super::*;
 
     fn peer(number: u64) -> Arc<Connection> {
+        recorded(number)
+    }
+
+    fn recorded(number: u64) -> Arc<Connection<Recorder>> {
         let socket_id = format!("1.{number}").parse().unwrap();
         let address = std::net::Ipv4Addr::LOCALHOST.into();
         Arc::new(Connection::new(socket_id, address, Recorder::default(), 0))
@@ -342,6 +379,40 @@ mod tests {
                 all[gone + 1..].iter().map(|peer| peer.socket_id).collect();
             assert_eq!(left, expected);
         }
+    }
+
+    #[test]
+    fn who_comes_while_a_batch_is_gathered_gets_the_rest_of_it() {
+        let frame = Frame::from_text;
+        let all: Vec<_> = (1..=4).map(recorded).collect();
+        for portion in 1..=all.len() {
+            let mut peers = Peers::default();
+            let mut batch = Batch::default();
+            peers.insert(all[0].clone());
+            // Before the first frame: not late.
+            peers.insert(all[1].clone());
+            batch.note_late();
+            assert!(!batch.has_late());
+            batch.add(frame("a"), None, None);
+            peers.insert(all[2].clone());
+            batch.note_late();
+            batch.add(frame("b"), Some(all[1].socket_id), None);
+            batch.add(frame("c"), Some(all[2].socket_id), None);
+            peers.insert(all[3].clone());
+            batch.note_late();
+
+            let mut sent = Sent::default();
+            for first in (0..all.len()).step_by(portion) {
+                sent += batch.deliver(&peers, first, portion);
+            }
+
+            assert_eq!((sent.frames, sent.bytes), (6, 6 * batch.bytes / 3));
+        }
+        let received = |position: usize| all[position].outbox().received().join(" ");
+        assert_eq!(received(0), ["a b c"; 4].join(" "));
+        assert_eq!(received(1), ["a c"; 4].join(" "));
+        assert_eq!(received(2), ["b"; 4].join(" "));
+        assert_eq!(received(3), "");
     }
 
     #[test]

@@ -28,11 +28,11 @@ mod users;
 mod watch;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, TryLockError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use fanfare_protocol::{AppId, Close, UserId};
+use fanfare_protocol::{AppId, Close, SocketId, UserId};
 use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
@@ -44,7 +44,7 @@ pub(crate) use self::connection::recorder;
 pub use self::connection::{Connection, Outbox};
 pub use self::consumed::ConsumedEvents;
 pub use self::engine::Departure;
-use self::engine::Engine;
+use self::engine::{Engine, SessionState};
 use self::events::HubEvents;
 pub use self::events::{HubEvent, HubEventKind, Scope};
 pub use self::history::{HistoryFigures, Page};
@@ -124,6 +124,8 @@ pub struct HubCore {
     app_hubs: Mutex<Vec<Weak<AppHub>>>,
     history: HistoryFigures,
     bookmarks: Bookmarks,
+    /// Events so far that the engine was given to record.
+    numbers: AtomicU64,
     /// Held by the one who drops histories to make room.
     making_room: Mutex<()>,
 }
@@ -149,6 +151,11 @@ impl HubCore {
         &self.bookmarks
     }
 
+    /// Later ones are larger, from 1 on.
+    fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     fn unix_ms(&self) -> u64 {
         self.started_unix_ms + self.now_ms()
     }
@@ -157,8 +164,10 @@ impl HubCore {
     /// an eighth of the room is free. Called with no lock held; whoever comes while
     /// another is at it has nothing to do.
     fn make_room(&self) {
-        let Ok(_guard) = self.making_room.try_lock() else {
-            return;
+        let _guard = match self.making_room.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
         };
         let mut candidates = Vec::new();
         let apps = self
@@ -236,6 +245,7 @@ impl Hub {
             app_hubs: Mutex::default(),
             history: HistoryFigures::new(history.bytes),
             bookmarks: Bookmarks::new(history.sessions, history.session_bytes),
+            numbers: AtomicU64::new(0),
             making_room: Mutex::default(),
         };
         Self {
@@ -397,6 +407,26 @@ impl Hub {
     #[must_use]
     pub fn session_figures(&self) -> SessionFigures {
         self.core.bookmarks.figures()
+    }
+
+    /// How far sessions are of which the engine has not been told: `limit` of them,
+    /// and the next ones with the next call.
+    #[must_use]
+    pub fn unsaved_sessions(&self, limit: usize) -> Vec<SessionState> {
+        let age_of = |app: &AppId| self.find(app).map(|app| app.session_age());
+        let now_ms = self.core.now_ms();
+        self.core.bookmarks.unsaved(now_ms, limit, age_of)
+    }
+
+    /// Notes that the engine could not be told.
+    pub fn not_saved(&self, sessions: &[SessionState]) {
+        self.core.bookmarks.not_saved(sessions);
+    }
+
+    /// A connection of another node has taken a session from `socket_id`, which is
+    /// closed.
+    pub fn session_taken(&self, app: &AppId, name: &str, socket_id: SocketId) {
+        self.core.bookmarks.taken(app, name, socket_id);
     }
 
     /// Refuses new connections from now on, and closes all that this node has

@@ -119,14 +119,39 @@ impl Publisher {
         let mut budget = INLINE_WRITES;
         for (channel, audience) in publish.channels.iter().zip(audiences) {
             let is_kept = matches!(publish.origin, Origin::Api) && channel.is_cache();
-            if let Some(bounds) = self.app.keeps(channel, publish.origin) {
+            let is_shared = self.app.core().is_clustered;
+            // What every node produces by itself has no place that is common to all.
+            let keeps = !is_shared || publish.scope == Scope::Cluster;
+            if let Some(bounds) = keeps
+                .then(|| self.app.keeps(channel, publish.origin))
+                .flatten()
+            {
                 let text = text.get_or_insert_with(|| EventText::new(publish.event, publish.data));
+                let cached = is_kept.then(|| (publish.data.into(), self.cache_end()));
+                let user_id = publish.origin.user_id();
+                if is_shared {
+                    let frame = text.encode(channel, user_id);
+                    let publication = Publication {
+                        app: self.app.id().clone(),
+                        channel: channel.clone(),
+                        cached: cached.map(|(data, expires)| CachedEvent {
+                            frame: frame.clone(),
+                            data,
+                            expires,
+                        }),
+                        frame,
+                        except: publish.except,
+                    };
+                    let budget = (!is_followed).then_some(&mut budget);
+                    self.app.hand_over(publication, budget);
+                    continue;
+                }
                 let recording = Recording {
                     channel,
                     bounds,
-                    draft: text.draft(channel, publish.origin.user_id()),
+                    draft: text.draft(channel, user_id),
                     except: publish.except,
-                    cached: is_kept.then(|| (publish.data.into(), self.cache_end())),
+                    cached,
                 };
                 let budget = (!is_followed).then_some(&mut budget);
                 self.app.deliver_recorded(recording, budget);

@@ -3,18 +3,20 @@
 //!
 //! Costs an app without a history one look at a flag per publication.
 
-use std::collections::HashMap;
+mod shared;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fanfare_protocol::frame::Draft;
 use fanfare_protocol::server_message::GapReason;
 use fanfare_protocol::{ChannelName, EventId, SocketId};
 
 use super::app::{AppHub, ChannelShard, SHARDS};
-use super::bookmarks::{Question, Reader, Role};
-use super::engine::{CachedEvent, Publication};
+use super::bookmarks::{Question, Reader, SessionKey};
+use super::engine::{CachedEvent, Publication, Role};
 use super::history::{Bounds, Page, Replay, Standing};
 use super::lane::Op;
 use super::publisher::Origin;
@@ -47,6 +49,14 @@ impl Recollection {
         }
     }
 
+    /// Up to where it has got, if anybody knows.
+    fn position(&self, channel: &ChannelName) -> Option<EventId> {
+        match self.standing(channel) {
+            Standing::Session(position) | Standing::Told(position) => Some(position),
+            Standing::Unknown(_) => None,
+        }
+    }
+
     fn reader(&self) -> Option<&Arc<Reader>> {
         let (reader, role) = self.session.as_ref()?;
         (*role != Role::Stranger).then_some(reader)
@@ -70,11 +80,16 @@ impl AppHub {
         self.has_history.load(Ordering::Relaxed)
     }
 
-    /// When a session ends whose client goes now.
-    pub(super) fn session_end_ms(&self) -> u64 {
+    /// How long a session is kept whose client has gone.
+    pub(super) fn session_age(&self) -> Duration {
         let app = self.app();
         let longest = app.history.iter().map(|rule| rule.age).max();
-        self.core().unix_ms() + longest.map_or(0, super::millis)
+        longest.unwrap_or_default()
+    }
+
+    /// When a session ends whose client goes now.
+    pub(super) fn session_end_ms(&self) -> u64 {
+        self.core().unix_ms() + super::millis(self.session_age())
     }
 
     /// What `channel` keeps of a publication of this origin.
@@ -103,11 +118,11 @@ impl AppHub {
             cached,
         } = recording;
         let figures = &self.core().history;
-        let now_ms = self.core().unix_ms();
         let work = {
-            let mut guard = self.channel_shard(channel);
-            let ChannelShard { channels, past, .. } = &mut *guard;
-            let frame = past.append(
+            let mut shard = self.channel_shard(channel);
+            // Under the lock: no id may be below a position that was taken before.
+            let now_ms = self.core().unix_ms();
+            let frame = shard.past.append(
                 channel,
                 bounds,
                 now_ms,
@@ -129,16 +144,8 @@ impl AppHub {
             // Under the lock, so that a subscriber who comes after this finds a
             // cached event in one of the two places.
             self.core().engine.publish(&publication);
-            channels.get_mut(channel).and_then(|record| {
-                if let Some(event) = publication.cached {
-                    record.cache(event);
-                }
-                record.publish(publication.frame, except);
-                match budget {
-                    Some(budget) => record.lane.take_work().map(|work| (work, budget)),
-                    None => None,
-                }
-            })
+            let Publication { frame, cached, .. } = publication;
+            shard.publish(channel, frame, except, cached, budget)
         };
         if figures.is_over() {
             self.core().make_room();
@@ -184,15 +191,17 @@ impl AppHub {
         let (Some(reader), Some(rule)) = (recollection.reader(), app.history_of(channel)) else {
             return;
         };
+        let reader = Arc::clone(reader);
+        if shard.past.unknown(channel).is_some() {
+            shard.past.follow(channel, rule.into(), reader);
+            return;
+        }
         let start = match recollection.standing(channel) {
             Standing::Session(position) | Standing::Told(position) => position.min(replay_head),
             Standing::Unknown(_) => replay_head,
         };
         reader.begin(channel, start);
-        let reader = Arc::clone(reader);
-        shard
-            .past
-            .follow(channel, rule.into(), reader, &self.core().history);
+        shard.past.follow(channel, rule.into(), reader);
     }
 
     /// Ends that for a connection that has left the channel.
@@ -203,13 +212,21 @@ impl AppHub {
         reader: &Reader,
     ) {
         let last = shard.past.unfollow(channel, reader.socket_id());
-        reader.left(channel, last, EventId::at(self.core().unix_ms()));
+        // In a deployment the engine knows what the time is.
+        if !self.core().is_clustered {
+            reader.left(channel, last, EventId::at(self.core().unix_ms()));
+        }
     }
 
-    /// Takes the answer of a reader to a question.
-    pub(super) fn answered(&self, reader: &Reader) {
-        for (channel, position) in reader.answered().unwrap_or_default() {
-            self.channel_shard(&channel).past.review(&channel, position);
+    /// Takes the answer of a reader of the session `key` to a question.
+    pub(super) fn answered(&self, key: &SessionKey, reader: &Reader) {
+        let answered = reader.answered();
+        if self.core().is_clustered {
+            self.core().bookmarks().changed(key);
+        }
+        for (channel, position) in answered.unwrap_or_default() {
+            let mut shard = self.channel_shard(&channel);
+            shard.past.review(&channel, position, reader.socket_id());
         }
     }
 
@@ -229,7 +246,7 @@ impl AppHub {
         // How many of the channels each reader is to be asked about. Who has not
         // answered yet is asked when it has.
         let mut asked: HashMap<SocketId, (Arc<Reader>, usize)> = HashMap::new();
-        let mut refused: Vec<SocketId> = Vec::new();
+        let mut refused: HashSet<SocketId> = HashSet::new();
         for reader in news.iter().flat_map(|(_, readers)| readers) {
             let socket_id = reader.socket_id();
             if let Some((_, channels)) = asked.get_mut(&socket_id) {
@@ -238,7 +255,7 @@ impl AppHub {
                 if reader.may_ask() {
                     asked.insert(socket_id, (Arc::clone(reader), 1));
                 } else {
-                    refused.push(socket_id);
+                    refused.insert(socket_id);
                 }
             }
         }
@@ -286,12 +303,12 @@ impl AppHub {
             return;
         }
         self.has_history
-            .store(self.may_have_history(now), Ordering::Relaxed);
-        let now_ms = self.core().unix_ms();
+            .store(!now.history.is_empty(), Ordering::Relaxed);
         for shard in &self.channels {
             let mut shard = shard
                 .lock()
                 .expect("a shard is never poisoned: no panic under its lock");
+            let now_ms = self.core().unix_ms();
             let keeps = |channel: &ChannelName| {
                 before.history_of(channel).is_some() && now.history_of(channel).is_some()
             };
@@ -299,14 +316,9 @@ impl AppHub {
         }
     }
 
-    pub(super) fn may_have_history(&self, app: &App) -> bool {
-        !app.history.is_empty() && !self.core().is_clustered
-    }
-
     /// The past of `channel` after an event, or from the oldest that is kept;
     /// `None` when it has no history.
-    #[must_use]
-    pub fn past(
+    pub async fn past(
         &self,
         channel: &ChannelName,
         after: Option<EventId>,
@@ -316,7 +328,14 @@ impl AppHub {
         if !self.has_history() {
             return None;
         }
-        self.app().history_of(channel)?;
+        let rule = self.app().history_of(channel)?.clone();
+        if self.core().is_clustered
+            && let Ok(page) = self
+                .shared_page(channel, after, limit, max_bytes, &rule)
+                .await
+        {
+            return Some(page);
+        }
         let now_ms = self.core().unix_ms();
         let shard = self.channel_shard(channel);
         Some(shard.past.page(channel, after, now_ms, limit, max_bytes))

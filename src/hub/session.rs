@@ -21,8 +21,9 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use serde_json::value::RawValue;
 
 use super::app::{AppHub, Place, wait_for};
-use super::bookmarks::{Reader, Role, SessionKey};
+use super::bookmarks::{Reader, SessionKey};
 use super::connection::{Connection, Outbox};
+use super::engine::Role;
 use super::events::{HubEventKind, Scope};
 use super::presence::Member;
 use super::publisher::{Origin, Publish, Publisher};
@@ -183,7 +184,7 @@ impl Session {
             }
             Ok(ClientMessage::Pong) => {
                 if let Some(resumed) = &self.resumed {
-                    self.app.answered(&resumed.reader);
+                    self.app.answered(&resumed.key, &resumed.reader);
                 }
                 Ok(())
             }
@@ -273,6 +274,8 @@ impl Session {
                 return;
             };
             self.waiting_bytes -= cost(&wish);
+            // Thousands may wait; other connections of the worker are to get on.
+            tokio::task::coop::consume_budget().await;
             // Its outcome has been told to the client.
             let _ = Box::pin(self.subscribe(wish)).await;
         }
@@ -335,7 +338,7 @@ impl Session {
             });
         }
         let member = self.authorize(&channel, wish)?;
-        let recollection = self.recollection(&channel, wish, member.as_ref());
+        let recollection = self.recollection(&channel, wish, member.as_ref()).await;
         self.app
             .subscribe(
                 &self.connection,
@@ -354,7 +357,7 @@ impl Session {
 
     /// What is known of what this client has seen of a channel; `None` where
     /// nothing is kept, or nobody asks.
-    fn recollection(
+    async fn recollection(
         &mut self,
         channel: &ChannelName,
         wish: &Subscribe,
@@ -363,7 +366,7 @@ impl Session {
         if !self.app.has_history() || self.app.app().history_of(channel).is_none() {
             return None;
         }
-        self.claim(member.map(|member| &member.user_id));
+        self.claim(member.map(|member| &member.user_id)).await;
         let session = self
             .resumed
             .as_ref()
@@ -379,7 +382,7 @@ impl Session {
 
     /// Takes the session that the client has named, if it may have it. `user` is
     /// who it is on a presence channel.
-    fn claim(&mut self, user: Option<&UserId>) {
+    async fn claim(&mut self, user: Option<&UserId>) {
         let Some(resumed) = &mut self.resumed else {
             return;
         };
@@ -394,8 +397,10 @@ impl Session {
         if is_settled {
             return;
         }
-        let bookmarks = self.app.core().bookmarks();
-        let role = bookmarks.claim(&resumed.key, &resumed.reader, user, binds);
+        let role = self
+            .app
+            .claim_session(&resumed.key, &resumed.reader, user, binds)
+            .await;
         resumed.role = Some(role);
         resumed.is_bound = role == Role::Holder && user.is_some();
     }
@@ -663,7 +668,7 @@ impl Session {
             .as_ref()
             .is_some_and(|resumed| resumed.role.is_some())
         {
-            self.claim(None);
+            self.claim(None).await;
         }
         wait_for(Some(changed.told)).await;
         Ok(())
@@ -692,6 +697,9 @@ impl Drop for Session {
             let end_ms = self.app.session_end_ms();
             let bookmarks = self.app.core().bookmarks();
             bookmarks.release(&resumed.key, &resumed.reader, end_ms);
+            if self.app.core().is_clustered {
+                bookmarks.left(&resumed.key);
+            }
         }
         if let Some(user) = self.user.take() {
             let changed = self.app.users.sign_out(socket_id, &user.signed_in);

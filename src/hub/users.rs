@@ -198,6 +198,16 @@ impl Users {
             .map(|(user_id, _)| user_id.clone())
     }
 
+    /// The users of all connections that are signed in.
+    pub(super) fn by_connection(&self) -> HashMap<SocketId, UserId> {
+        let state = self.lock();
+        let mut users = HashMap::new();
+        for (user_id, user) in &state.users {
+            users.extend(user.connections.keys().map(|id| (*id, user_id.clone())));
+        }
+        users
+    }
+
     /// The connections that are signed in as `user`.
     pub(super) fn connections(&self, user: &UserId) -> Vec<Arc<Connection>> {
         self.lock()

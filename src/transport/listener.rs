@@ -28,7 +28,7 @@ use crate::http::{Answer, AnswerBody, Cut, Handler, Peer, text_answer};
 
 /// Connections that the kernel holds until they are accepted: a deploy brings
 /// all clients back at once.
-const BACKLOG: i32 = 4_096;
+const BACKLOG: u16 = 4_096;
 
 /// Head of a request, and what a body read takes at a time.
 const MAX_HEAD_BYTES: usize = 16 << 10;
@@ -85,7 +85,7 @@ impl Listener {
             socket.set_reuse_port(true)?;
         }
         socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
+        socket.listen(BACKLOG.into())?;
         let mut listener = Self::on(socket.into(), certificates, settings)?;
         listener.is_lent = false;
         Ok(listener)
@@ -157,7 +157,7 @@ impl Listener {
         }
         if self.settings.reuse_port || !self.is_lent {
             // The kernel has given them to this process, and would reset them.
-            for (stream, address) in waiting(self.socket) {
+            for (stream, address) in waiting(self.socket).take(BACKLOG.into()) {
                 begin(stream, address);
             }
         }

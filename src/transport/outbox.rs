@@ -151,7 +151,13 @@ impl SocketOutbox {
             }
         }
         queue.append(frames, taken);
-        if was_empty && queue.tls.is_some() && self.flush(queue).is_err() {
+        if queue.is_empty() {
+            return;
+        }
+        // More than one write takes is no reason to wake the task; a write that was
+        // cut short is.
+        let has_room = queue.tls.is_some() || (taken > 0 && !queue.front_is_cut);
+        if was_empty && has_room && self.flush(queue).is_err() {
             self.abandon(queue);
             return;
         }

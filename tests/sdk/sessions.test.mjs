@@ -1,7 +1,7 @@
 // Durable sessions with unchanged clients, on a network that fails all the time.
 //
-// FANFARE_SESSION_EVENTS and FANFARE_SESSION_SECONDS make it longer: 10000 and 60
-// is what docs/sessions.md tells of. FANFARE_SESSION_SEED repeats a run.
+// FANFARE_SESSION_EVENTS and FANFARE_SESSION_SECONDS make it longer;
+// FANFARE_SESSION_SEED repeats a run.
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';

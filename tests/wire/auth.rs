@@ -415,7 +415,7 @@ async fn an_address_may_only_ask_so_often() {
 }
 
 #[tokio::test]
-async fn public_keys_are_fetched_and_changed_keys_are_found() {
+async fn public_keys_are_fetched_once_and_found_by_their_id() {
     let issuer = Elsewhere::start().await;
     let (rsa, rsa_jwk) = rsa_key("r1");
     let (first, first_jwk) = ec_key("e1");

@@ -483,10 +483,13 @@ async fn operators_see_who_is_bound_and_why_nothing_comes() {
         stats["isConnected"] == true && stats["problem"].is_string()
     })
     .await;
-    let ready = server.ops("/ready").await.body;
     assert_eq!(
-        ready,
-        "degraded: adapter chat: RabbitMQ: NOT_FOUND: no exchange \"chat3_updates\"\n"
+        server.ops("/ready").await.body,
+        "degraded: adapter chat: RabbitMQ: NOT_FOUND\n"
+    );
+    assert_eq!(
+        get(&server, "stats").await["problem"],
+        "NOT_FOUND: no exchange \"chat3_updates\""
     );
     let mut page = opened(&server, "usr_1").await;
     let verdict = async |user: &str| {
@@ -547,14 +550,16 @@ async fn operators_see_who_is_bound_and_why_nothing_comes() {
 async fn c3_a_broker_that_refuses_us_harms_nobody_else() {
     let vhost = Vhost::new().await;
     let nowhere = vhost.url().replace(&vhost.name, "nowhere");
-    for (url, expected) in [
+    for (url, expected, in_short) in [
         (
             vhost.url_of("guest", "guessed"),
-            "RabbitMQ: ACCESS_REFUSED: the broker does not know the user \"guest\" with this password",
+            "ACCESS_REFUSED: the broker does not know the user \"guest\" with this password",
+            "degraded: adapter chat: RabbitMQ: ACCESS_REFUSED: credentials\n",
         ),
         (
             nowhere,
-            "RabbitMQ: NOT_ALLOWED: the virtual host cannot be used",
+            "NOT_ALLOWED: the virtual host cannot be used",
+            "degraded: adapter chat: RabbitMQ: NOT_ALLOWED: virtual host\n",
         ),
     ] {
         let server = TestServer::with(|config| chat(config, &url)).await;
@@ -562,10 +567,14 @@ async fn c3_a_broker_that_refuses_us_harms_nobody_else() {
         let mut page = opened(&server, "usr_1").await;
 
         eventually(expected, async || {
-            server.ops("/ready").await.body.contains(expected)
+            let problem = &get(&server, "stats").await["problem"];
+            problem
+                .as_str()
+                .is_some_and(|problem| problem.starts_with(expected))
         })
         .await;
 
+        assert_eq!(server.ops("/ready").await.body, in_short);
         page.receives_nothing_before_pong().await;
         server.still_serves(&mut witness, "news").await;
         assert_eq!(figure(&server, "fanfare_chat3_connected").await, 0);
@@ -656,7 +665,7 @@ async fn c3_broker_absent_at_start_and_c3_broker_kill() {
             .ops("/ready")
             .await
             .body
-            .contains("RabbitMQ: the broker cannot be reached")
+            .contains("adapter chat: RabbitMQ: out of reach")
     })
     .await;
     server.still_serves(&mut witness, "news").await;

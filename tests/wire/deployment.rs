@@ -24,6 +24,8 @@ pub(crate) struct Deployment {
     /// Where the nodes find Redis, if not where it is.
     pub(crate) url: Option<String>,
     pub(crate) prefix: String,
+    /// Further lines of the app's table.
+    pub(crate) app: String,
     /// Further variables of the nodes.
     pub(crate) environment: Vec<(String, String)>,
     directory: TempDir,
@@ -47,6 +49,7 @@ impl Deployment {
             hold_back,
             url: None,
             prefix: "fanfare".to_owned(),
+            app: String::new(),
             environment: Vec::new(),
             redis: Redis::start().await,
             hook: back_end.url(),
@@ -66,6 +69,7 @@ impl Deployment {
         let prefix = &self.prefix;
         let hook = &self.hook;
         let hold_back = self.hold_back;
+        let app = &self.app;
         let config = format!(
             r#"
             [server]
@@ -89,6 +93,7 @@ impl Deployment {
             client_events = true
             watchlist = true
             limits = {{ presence_members = 1000 }}
+            {app}
             webhooks = [{{ url = "{hook}", events = [
               "channel_occupied", "channel_vacated", "member_added", "member_removed",
             ] }}]

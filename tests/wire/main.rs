@@ -38,6 +38,7 @@ mod redis;
 mod redis_kinds;
 mod rooms;
 mod sessions;
+mod shared_past;
 mod store;
 mod subscription_count;
 mod tls;

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::backing::{Backing, free_port};
 use crate::deployment::Deployment;
 use crate::redis::Redis;
+use crate::sessions::everything;
 use crate::support::{TestServer, eventually};
 
 /// Enough that each partition has some.
@@ -26,6 +27,8 @@ async fn node_with(url: &str, prefix: &str) -> TestServer {
         config.engine.url = Some(url.into());
         config.engine.prefix = prefix.to_owned();
         config.engine.node_timeout = Duration::from_secs(3);
+        // So that events go through the scripts too.
+        everything(&mut config.apps[0]);
     })
     .await;
     server.ready().await;
@@ -135,7 +138,8 @@ async fn a_cluster_connects_nodes_and_may_lose_a_server() {
         };
         spread.push(topics.len());
     }
-    assert_eq!(spread.iter().sum::<usize>(), 1, "{spread:?}");
+    // The channel's, and one for each node.
+    assert_eq!(spread.iter().sum::<usize>(), 1 + 2, "{spread:?}");
 
     // It comes back without what it had.
     servers[2].stop();
@@ -247,6 +251,7 @@ async fn tls_a_user_and_a_database_number() {
         .await;
     deployment.url = Some(format!("rediss://fanfare:p%40ss@localhost:{tls_port}/3"));
     deployment.prefix = "shop".to_owned();
+    deployment.app = r#"history = [{ channels = "*" }]"#.to_owned();
     deployment.environment = vec![("SSL_CERT_FILE".to_owned(), cert.to_owned())];
 
     let (one, two) = (deployment.node().await, deployment.node().await);

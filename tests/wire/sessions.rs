@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::support::{Client, ID, KEY, TestServer, auth_for, soon};
 
 /// Every kind of channel keeps its past.
-fn everything(app: &mut AppConfig) {
+pub(crate) fn everything(app: &mut AppConfig) {
     app.history = vec![HistoryRuleConfig::new("*")];
 }
 
@@ -17,26 +17,26 @@ async fn server() -> TestServer {
 }
 
 /// The target of a pusher-js page with `wsPath: '/s/<session>'`.
-fn target(session: &str) -> String {
+pub(crate) fn target(session: &str) -> String {
     format!("/s/{session}/app/{KEY}?protocol=7&client=js&version=8.6.0&flash=false")
 }
 
 /// What a client heard of one channel after its subscription.
 #[derive(Debug, PartialEq)]
-struct Heard {
-    gap: Option<String>,
-    data: Vec<String>,
+pub(crate) struct Heard {
+    pub(crate) gap: Option<String>,
+    pub(crate) data: Vec<String>,
 }
 
 impl Heard {
-    fn gap(reason: &str) -> Self {
+    pub(crate) fn gap(reason: &str) -> Self {
         Self {
             gap: Some(reason.to_owned()),
             data: Vec::new(),
         }
     }
 
-    fn events(data: &[&str]) -> Self {
+    pub(crate) fn events(data: &[&str]) -> Self {
         Self {
             gap: None,
             data: data.iter().map(|data| (*data).to_owned()).collect(),
@@ -46,7 +46,12 @@ impl Heard {
 
 /// Subscribes as an app's page may, and returns what comes before a marker that is
 /// published afterwards; pings are answered if the page does so.
-async fn subscribe(client: &mut Client, channel: &str, more: Value, answers_pings: bool) -> Heard {
+pub(crate) async fn subscribe(
+    client: &mut Client,
+    channel: &str,
+    more: Value,
+    answers_pings: bool,
+) -> Heard {
     let mut data = json!({"channel": channel});
     if channel.starts_with("private") {
         data["auth"] = client.auth(channel, None).into();
@@ -73,7 +78,7 @@ async fn subscribe(client: &mut Client, channel: &str, more: Value, answers_ping
 }
 
 /// What comes before the answer to a ping.
-async fn hear(client: &mut Client, answers_pings: bool) -> Heard {
+pub(crate) async fn hear(client: &mut Client, answers_pings: bool) -> Heard {
     let mut heard = Heard::events(&[]);
     loop {
         let message = client.next().await;
@@ -98,14 +103,14 @@ async fn hear(client: &mut Client, answers_pings: bool) -> Heard {
     }
 }
 
-async fn pong(client: &mut Client) {
+pub(crate) async fn pong(client: &mut Client) {
     client
         .send(&json!({"event": "pusher:pong", "data": {}}))
         .await;
 }
 
 /// Reads up to the server's question; returns the data of the events before it.
-async fn asked(client: &mut Client) -> Vec<String> {
+pub(crate) async fn asked(client: &mut Client) -> Vec<String> {
     let mut heard = Vec::new();
     loop {
         let message = client.next().await;
@@ -117,7 +122,7 @@ async fn asked(client: &mut Client) -> Vec<String> {
 }
 
 /// Ends a connection, and waits until the server has noticed.
-async fn leave(server: &TestServer, client: Client, channel: &str) {
+pub(crate) async fn leave(server: &TestServer, client: Client, channel: &str) {
     drop(client);
     let gone = async {
         while server.get(&format!("/channels/{channel}"), &[]).await["occupied"] == true {

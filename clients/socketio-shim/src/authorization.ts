@@ -82,7 +82,12 @@ function asAuthorization(text: string): Authorization | undefined {
 /** What the server says why, if it says so in the way of one server or another. */
 function reasonIn(text: string): string | undefined {
   const answer = parseObject(text);
-  const reason = answer?.message ?? answer?.error;
+  if (!answer) {
+    // Fanfare's own endpoint answers with a line of text.
+    const line = text.trim();
+    return /^[^<{\n]{1,200}$/.test(line) ? line : undefined;
+  }
+  const reason = answer.message ?? answer.error;
   return typeof reason === 'string' ? reason : undefined;
 }
 

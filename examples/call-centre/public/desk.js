@@ -37,7 +37,13 @@ socket.on('disconnect', () => {
   offlineSince = new Date();
   showState('offline', `Offline since ${clock(offlineSince)}`);
 });
-socket.on('connect_error', ({ message }) => {
+socket.on('connect_error', ({ message, data }) => {
+  if (data?.status === 401) {
+    // Signed by an earlier start of the example, whose secret was another.
+    delete sessionStorage.session;
+    location.reload();
+    return;
+  }
   if (!socket.connected) {
     offlineSince ??= new Date();
     showState('offline', `Offline since ${clock(offlineSince)}`);

@@ -71,7 +71,7 @@ impl ClientEvents {
         });
         let mut points = Vec::new();
 
-        let meter = Meter::start(server.pid)?;
+        let meter = Meter::start(&server.pid)?;
         tokio::select! {
             outcome = self.send(&mut senders, &ledger) => outcome?,
             outcome = failure(&mut receivers) => outcome?,

@@ -29,10 +29,10 @@ impl Connect {
             "--connections, --channels and --at-once must be at least 1"
         );
         let connections = self.connections as f64;
-        let whole = Meter::start(server.pid)?;
+        let whole = Meter::start(&server.pid)?;
         let open = open(server, self.connections, self.at_once).await?;
         let opening = whole.stop()?;
-        let subscriptions = Meter::start(server.pid)?;
+        let subscriptions = Meter::start(&server.pid)?;
         let name = |number| format!("load-{}", number % self.channels);
         let mut subscribed = subscribe(server, open, self.at_once, name).await?;
         let subscribing = subscriptions.stop()?;

@@ -173,7 +173,7 @@ impl Load {
         let mut back_end = BackEnd::connect(server).await?;
         let mut points = Vec::new();
 
-        let meter = Meter::start(server.pid)?;
+        let meter = Meter::start(&server.pid)?;
         tokio::select! {
             outcome = self.publish(&mut back_end, &ledger) => outcome?,
             outcome = failure(&mut receivers) => outcome?,

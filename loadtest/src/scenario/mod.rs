@@ -1,6 +1,7 @@
 //! What can be measured.
 
 mod batch;
+mod broadcasts;
 mod client_events;
 mod connect;
 mod fanout;
@@ -14,6 +15,7 @@ use clap::Args;
 use tokio::task::JoinSet;
 
 pub(crate) use self::batch::Batch;
+pub(crate) use self::broadcasts::Broadcasts;
 pub(crate) use self::client_events::ClientEvents;
 pub(crate) use self::connect::Connect;
 pub(crate) use self::fanout::{Channels, Fanout, Latency};

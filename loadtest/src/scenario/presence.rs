@@ -95,7 +95,7 @@ impl Presence {
             }
         };
 
-        let meter = Meter::start(server.pid)?;
+        let meter = Meter::start(&server.pid)?;
         tokio::select! {
             outcome = join_all => outcome?,
             () = progress::watch(&tally, &mut points) => {}

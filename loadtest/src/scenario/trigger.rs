@@ -26,7 +26,7 @@ impl Trigger {
         let mut back_end = BackEnd::connect(server).await?;
         let data = "x".repeat(self.bytes);
         let bar = bar("requests", self.requests);
-        let meter = Meter::start(server.pid)?;
+        let meter = Meter::start(&server.pid)?;
         for _ in 0..self.requests {
             back_end.trigger("nobody", &data).await?;
             bar.inc(1);

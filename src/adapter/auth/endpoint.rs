@@ -102,10 +102,10 @@ impl AuthEndpoint {
         let visitor = self.origins.visitor(&request);
         let mut answer = if matches!(visitor, Visitor::Stranger) {
             Refusal::Origin.into_answer()
-        } else if !self.rates.take(peer.address) {
-            Refusal::TooMany.into_answer()
         } else if request.method() == Method::OPTIONS {
             preflight(request.headers(), &Method::POST)
+        } else if !self.rates.take(peer.address) {
+            Refusal::TooMany.into_answer()
         } else {
             self.try_handle(request)
                 .await

@@ -83,6 +83,10 @@ impl IssuerKeys {
         if is_fresh && found.is_some() {
             return found;
         }
+        // One asks; whoever has a key goes on meanwhile.
+        if found.is_some() && self.asked.try_lock().is_err() {
+            return found;
+        }
         self.refresh().await;
         self.known().find(kid, algorithm)
     }

@@ -54,6 +54,21 @@ impl Trouble {
         )
     }
 
+    /// What it is, without names and addresses.
+    #[must_use]
+    pub fn in_short(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "out of reach",
+            Self::Slow(_) => "no answer",
+            Self::Credentials { .. } => "ACCESS_REFUSED: credentials",
+            Self::Permission(_) => "ACCESS_REFUSED: permission",
+            Self::Vhost(_) => "NOT_ALLOWED: virtual host",
+            Self::Missing(_) => "NOT_FOUND",
+            Self::Closed(_) | Self::Lost(_) => "connection lost",
+            Self::Refused(_) => "refused",
+        }
+    }
+
     /// What an attempt to connect as `user` has brought.
     pub(super) fn of_connecting(error: &lapin::Error, user: &str) -> Self {
         match error.kind() {

@@ -147,10 +147,10 @@ impl Adapter for Chat {
         .boxed()
     }
 
-    fn problem(&self) -> Option<String> {
+    fn missing(&self) -> Option<String> {
         let state = self.link.state();
         match state.trouble {
-            Some(trouble) => Some(format!("RabbitMQ: {trouble}")),
+            Some(trouble) => Some(format!("RabbitMQ: {}", trouble.in_short())),
             None if state.is_connected => None,
             None => Some("RabbitMQ: not connected yet".to_owned()),
         }

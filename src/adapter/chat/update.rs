@@ -94,6 +94,9 @@ pub(super) fn read<'a>(
         line: 1,
         column: error.valid_up_to(),
     })?;
+    if !is_object(text) {
+        return Err(Unreadable::Malformed { line: 1, column: 0 });
+    }
     let update: Update = serde_json::from_str(text).map_err(|error| Unreadable::Malformed {
         line: error.line(),
         column: error.column(),
@@ -179,22 +182,20 @@ impl<'a> Update<'a> {
     /// The new message: `data`, or what the newer envelope has in it.
     fn message(&self) -> Option<&'a str> {
         let data = self.data?.get();
-        let inner = serde_json::from_str::<Envelope>(data)
-            .ok()
+        let inner = members::<Envelope>(data)
             .and_then(|envelope| envelope.message)
-            .filter(|message| message.get().starts_with('{'));
+            .filter(|message| is_object(message.get()));
         Some(inner.map_or(data, RawValue::get))
     }
 
     /// Who types where.
     fn typing(&self) -> Option<String> {
         let data = self.data?.get();
-        let envelope: Envelope = serde_json::from_str(data).ok()?;
-        let typing: Typing =
-            serde_json::from_str(envelope.typing.map_or(data, RawValue::get)).ok()?;
+        let envelope: Envelope = members(data)?;
+        let typing: Typing = members(envelope.typing.map_or(data, RawValue::get))?;
         let of_dialog = envelope
             .dialog
-            .and_then(|dialog| serde_json::from_str::<Typing>(dialog.get()).ok())
+            .and_then(|dialog| members::<Typing>(dialog.get()))
             .and_then(|dialog| dialog.dialog_id);
         let dialog_id = typing.dialog_id.or(of_dialog).or(self.dialog_id);
         let text = |member: Option<&'a RawValue>| member.map(RawValue::get);
@@ -206,6 +207,18 @@ impl<'a> Update<'a> {
             ("expiresInMs", text(typing.expires_in_ms)),
         ]))
     }
+}
+
+/// The members of an object that are named; `None` if it is none. A list would be taken
+/// for the members in their order.
+fn members<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
+    is_object(text)
+        .then(|| serde_json::from_str(text).ok())
+        .flatten()
+}
+
+fn is_object(text: &str) -> bool {
+    text.trim_ascii_start().starts_with('{')
 }
 
 /// An object of members that are JSON already; those that are absent are left out.
@@ -299,6 +312,8 @@ mod tests {
         assert_eq!(new[1], ("message:new", r#"{"content":"hi"}"#.to_owned()));
         let old = events(r#"{"eventType":"message.create","data":{"message":"hi"}}"#);
         assert_eq!(old[1].1, r#"{"message":"hi"}"#);
+        let list = events(r#"{"eventType":"message.create","data":[{"content":"hi"}]}"#);
+        assert_eq!(list[1].1, r#"[{"content":"hi"}]"#);
         let none = events(r#"{"eventType":"message.create"}"#);
         assert_eq!(none.len(), 1);
     }

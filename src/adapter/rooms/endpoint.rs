@@ -222,7 +222,8 @@ impl Rooms {
     }
 
     /// Statistics are for directors, for who has the webhook token, and for whoever
-    /// is on this machine: then no proxy must have brought the request.
+    /// is on this machine: then no proxy must have brought the request, and no page
+    /// whose name was made to lead here.
     async fn check_reader(&self, headers: &HeaderMap, peer: Peer) -> Result<(), Refusal> {
         let Some(token) = bearer(headers) else {
             return if peer.is_this_machine(headers) {

@@ -80,6 +80,11 @@ impl Memory {
         Self::Shared { redis, prefix }
     }
 
+    /// Whether other nodes read what this one tells.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self, Self::Shared { .. })
+    }
+
     /// Remembers an order, and returns what was known of it, if anything was. What it
     /// does not say now stays as it was.
     pub(super) async fn exchange_order(
@@ -169,13 +174,18 @@ impl Memory {
         let Self::Shared { redis, prefix } = self else {
             return Ok(());
         };
-        let key = format!("{prefix}:nodes");
+        // What a dead node has told goes by itself, and its name with the next report
+        // of any other.
+        let names = nodes(prefix);
         let text = serde_json::to_string(report).unwrap_or_default();
+        let oldest = report.at.saturating_sub(NODE_AGE.as_secs());
         let mut commands = pipe();
         commands
-            .hset(&key, node, text)
+            .set_ex(format!("{names}:{node}"), text, NODE_AGE.as_secs())
             .ignore()
-            .expire(&key, i64::try_from(NODE_AGE.as_secs()).unwrap_or(i64::MAX))
+            .zadd(&names, node, report.at)
+            .ignore()
+            .zrembyscore(&names, "-inf", oldest)
             .ignore();
         redis.query(&commands).await
     }
@@ -185,8 +195,10 @@ impl Memory {
         let Self::Shared { redis, prefix } = self else {
             return Ok(());
         };
+        let names = nodes(prefix);
         let mut commands = pipe();
-        commands.hdel(format!("{prefix}:nodes"), node).ignore();
+        commands.del(format!("{names}:{node}")).ignore();
+        commands.zrem(&names, node).ignore();
         redis.query(&commands).await
     }
 
@@ -195,17 +207,33 @@ impl Memory {
         let Self::Shared { redis, prefix } = self else {
             return Ok(Vec::new());
         };
+        let names = nodes(prefix);
         let mut commands = pipe();
-        commands.hgetall(format!("{prefix}:nodes"));
-        let (told,): (HashMap<String, String>,) = redis.query(&commands).await?;
-        let oldest = unix_seconds().saturating_sub(NODE_AGE.as_secs());
+        commands.zrange(&names, 0, -1);
+        let (others,): (Vec<String>,) = redis.query(&commands).await?;
+        let keys: Vec<String> = others
+            .iter()
+            .filter(|name| *name != node)
+            .map(|name| format!("{names}:{name}"))
+            .collect();
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut commands = pipe();
+        commands.mget(keys);
+        let (told,): (Vec<Option<String>>,) = redis.query(&commands).await?;
         Ok(told
             .into_iter()
-            .filter(|(name, _)| name != node)
-            .filter_map(|(_, text)| serde_json::from_str(&text).ok())
-            .filter(|report: &NodeReport| report.at >= oldest)
+            .flatten()
+            .filter_map(|text| serde_json::from_str(&text).ok())
             .collect())
     }
+}
+
+/// Where the names of the nodes stand, and below it what each has told: in one slot
+/// of a cluster.
+fn nodes(prefix: &str) -> String {
+    format!("{{{prefix}:nodes}}")
 }
 
 impl Local {

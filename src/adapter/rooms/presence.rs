@@ -52,7 +52,7 @@ impl Rooms {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                _ = report.tick() => {
+                _ = report.tick(), if self.memory.is_shared() => {
                     // Old figures of other nodes are a small loss; they say so themselves.
                     if let Err(error) = self.memory.report(&self.node, &self.node_report(&app)).await {
                         tracing::debug!(%error, "this node's figures cannot be told");
@@ -61,7 +61,8 @@ impl Rooms {
                 _ = compare.tick() => self.compare(&app, &mut missing).await,
                 happening = happenings.next() => match happening {
                     Some(Happening::Event(kind)) => self.hear(&app, kind).await,
-                    Some(Happening::Lost(_)) => self.compare(&app, &mut missing).await,
+                    // Two of these may be milliseconds apart, which is no grace.
+                    Some(Happening::Lost(_)) => self.compare(&app, &mut HashSet::new()).await,
                     None => break,
                 },
             }
@@ -196,11 +197,21 @@ impl Rooms {
     /// What this node has at the moment.
     pub(super) fn node_report(&self, app: &Arc<App>) -> NodeReport {
         let here = self.ground.here(app);
-        let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
-        // Their going may have been missed.
-        sockets.retain(|socket_id, _| here.has_connection(*socket_id));
+        let lock = || self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let known: Vec<_> = lock()
+            .iter()
+            .map(|(socket_id, user_id)| (*socket_id, user_id.clone()))
+            .collect();
+        // The hub is asked without that lock.
+        let (there, gone): (Vec<_>, Vec<_>) = known
+            .into_iter()
+            .partition(|(socket_id, _)| here.has_connection(*socket_id));
+        // Their going has been missed.
+        for (socket_id, _) in gone {
+            lock().remove(&socket_id);
+        }
         let mut roles: HashMap<&UserId, Option<String>> = HashMap::new();
-        let sockets = sockets.iter().take(MAX_SOCKETS);
+        let sockets = there.iter().take(MAX_SOCKETS);
         let sockets = sockets.map(|(socket_id, user_id)| Socket {
             socket_id: socket_id.to_string(),
             user_id: user_id.to_string(),

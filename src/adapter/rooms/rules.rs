@@ -26,11 +26,12 @@ pub fn extend(auth: &AuthConfig, rooms: &RoomsConfig) -> AuthConfig {
         auth.cookies = COOKIES.map(str::to_owned).to_vec();
     }
     auth.app = auth.app.or_else(|| rooms.app.clone());
-    auth.rules.extend(table(rooms.check_cities));
+    let rules = table(rooms.check_cities, &auth.role_claim);
+    auth.rules.extend(rules);
     auth
 }
 
-fn table(check_cities: bool) -> Vec<RuleConfig> {
+fn table(check_cities: bool, role_claim: &str) -> Vec<RuleConfig> {
     let own_or_director = || vec![own(), roles(&DIRECTOR)];
     let city = AllowConfig {
         claim: check_cities.then(|| "cities".to_owned()),
@@ -38,7 +39,13 @@ fn table(check_cities: bool) -> Vec<RuleConfig> {
         claim_optional: true,
         ..roles(&STAFF)
     };
-    let mut rules = vec![
+    // The rooms of a role, each for those who have it.
+    let role = AllowConfig {
+        claim: Some(role_claim.to_owned()),
+        claim_segment: Some(1),
+        ..AllowConfig::default()
+    };
+    vec![
         RuleConfig::new("operators", vec![roles(&OPERATORS)]),
         RuleConfig::new("directors", vec![roles(&DIRECTOR)]),
         RuleConfig::new("city:*", vec![city]),
@@ -48,10 +55,8 @@ fn table(check_cities: bool) -> Vec<RuleConfig> {
         RuleConfig::new("user:*", own_or_director()),
         RuleConfig::new("all", vec![anyone()]),
         RuleConfig::new("online", vec![anyone()]),
-    ];
-    // The rooms of a role, each for those who have it.
-    rules.extend(STAFF.map(|role| RuleConfig::new(&format!("role:{role}"), vec![roles(&[role])])));
-    rules
+        RuleConfig::new("role:*", vec![role]),
+    ]
 }
 
 fn roles(roles: &[&str]) -> AllowConfig {

@@ -23,5 +23,5 @@ for i, entry in ipairs(ARGV) do
         answers[i] = 0
     end
 end
-redis.call('SET', KEYS[2], cjson.encode(answers), 'EX', 60)
+redis.call('SET', KEYS[2], cjson.encode(answers), 'EX', 900)
 return answers

@@ -80,16 +80,15 @@ impl RedisCommands {
         if state.failed.is_some_and(|failed| failed.elapsed() < PAUSE) {
             return Err(RedisUnavailable("out of reach".to_owned()));
         }
+        // Also when this caller gives up: the next one is not to wait as long.
+        state.failed = Some(Instant::now());
         match self.connect().await {
             Ok(connection) => {
                 state.failed = None;
                 state.connection = Some(connection.clone());
                 Ok(connection)
             }
-            Err(error) => {
-                state.failed = Some(Instant::now());
-                Err(RedisUnavailable(error.to_string()))
-            }
+            Err(error) => Err(RedisUnavailable(error.to_string())),
         }
     }
 

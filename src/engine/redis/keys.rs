@@ -108,6 +108,11 @@ impl Keys {
         format!("{}:{{{app}:0}}:u:{day}", self.prefix)
     }
 
+    /// Where one process hears what concerns it alone.
+    pub(super) fn process_topic(&self, process: &str) -> String {
+        format!("{}:{{nodes}}:t:{process}", self.topic_prefix)
+    }
+
     /// App and name of a pub/sub topic.
     pub(super) fn parse_topic<'a>(&self, topic: &'a str) -> Option<(&'a str, &'a str)> {
         let rest = topic.strip_prefix(self.topic_prefix.as_str())?;
@@ -157,6 +162,31 @@ impl Partition {
 
     pub(super) fn cached(&self, name: &str) -> String {
         format!("{}:e:{name}", self.base)
+    }
+
+    /// The past events of a channel.
+    pub(super) fn past(&self, name: &str) -> String {
+        format!("{}:s:{name}", self.base)
+    }
+
+    /// Where they begin and end.
+    pub(super) fn bounds(&self, name: &str) -> String {
+        format!("{}:b:{name}", self.base)
+    }
+
+    /// Since when pasts are known.
+    pub(super) fn began(&self) -> String {
+        format!("{}:a", self.base)
+    }
+
+    /// A session that clients name.
+    pub(super) fn session(&self, name: &str) -> String {
+        format!("{}:w:{name}", self.base)
+    }
+
+    /// All sessions, by the end of their time.
+    pub(super) fn sessions(&self) -> String {
+        format!("{}:x", self.base)
     }
 }
 

@@ -3,7 +3,7 @@
 //! An event carries the encoded payload as it is, behind a short head. What came
 //! in from Redis is not trusted: a message that cannot be read is dropped.
 
-use fanfare_protocol::{SocketId, UserId};
+use fanfare_protocol::{AppId, EventId, SocketId, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 #[derive(Debug)]
 pub(super) enum Message<'a> {
     Event(Event<'a>),
+    Recorded(Recorded<'a>),
     /// What one node has of a topic has changed.
     Delta {
         version: u64,
@@ -20,6 +21,27 @@ pub(super) enum Message<'a> {
     },
     /// Close the connections of the user whom the topic is about.
     Terminate,
+    /// A connection of another node has taken a session from one of this process.
+    Taken {
+        app: AppId,
+        session: &'a str,
+        socket_id: SocketId,
+    },
+}
+
+/// An event that has a place in the past of its channel. `record.lua` writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Recorded<'a> {
+    /// The process that published it.
+    pub(super) process: &'a str,
+    /// What that calls it.
+    pub(super) number: u64,
+    pub(super) except: Option<SocketId>,
+    pub(super) keep_seconds: u64,
+    pub(super) id: EventId,
+    /// The event before it.
+    pub(super) before: EventId,
+    pub(super) payload: &'a str,
 }
 
 /// An event for the subscribers of a channel.
@@ -71,12 +93,24 @@ impl Event<'_> {
     }
 }
 
+/// The message that takes a session away.
+pub(super) fn taken(app: &AppId, session: &str, socket_id: &str) -> Vec<u8> {
+    format!("S{app}\n{session}\n{socket_id}").into_bytes()
+}
+
+fn except(word: &str) -> Option<Option<SocketId>> {
+    match word {
+        "-" => Some(None),
+        id => id.parse().ok().map(Some),
+    }
+}
+
 /// The message that terminates.
 pub(super) const TERMINATE: &[u8] = b"T";
 
 /// Whether a message is an event, which needs no look at the registry.
 pub(super) fn is_event(message: &[u8]) -> bool {
-    message.first() == Some(&b'E')
+    matches!(message.first(), Some(b'E' | b'R'))
 }
 
 impl<'a> Message<'a> {
@@ -92,10 +126,7 @@ impl<'a> Message<'a> {
                 let (head, payload) = rest.split_once('\n')?;
                 let mut words = head.split(' ');
                 let node = words.next()?;
-                let except = match words.next()? {
-                    "-" => None,
-                    id => Some(id.parse().ok()?),
-                };
+                let except = except(words.next()?)?;
                 let keep_seconds = words.next()?.parse().ok()?;
                 Some(Self::Event(Event {
                     node,
@@ -110,6 +141,27 @@ impl<'a> Message<'a> {
                     version: version.parse().ok()?,
                     is_first: kind == b'N',
                     delta: serde_json::from_str(delta).ok()?,
+                })
+            }
+            b'R' => {
+                let (head, payload) = rest.split_once('\n')?;
+                let mut words = head.split(' ');
+                Some(Self::Recorded(Recorded {
+                    process: words.next()?,
+                    number: words.next()?.parse().ok()?,
+                    except: except(words.next()?)?,
+                    keep_seconds: words.next()?.parse().ok()?,
+                    id: words.next()?.parse().ok()?,
+                    before: words.next()?.parse().ok()?,
+                    payload,
+                }))
+            }
+            b'S' => {
+                let mut lines = rest.split('\n');
+                Some(Self::Taken {
+                    app: AppId::new(lines.next()?),
+                    session: lines.next()?,
+                    socket_id: lines.next()?.parse().ok()?,
                 })
             }
             b'T' => Some(Self::Terminate),
@@ -143,6 +195,22 @@ mod tests {
     }
 
     #[test]
+    fn a_recorded_event_is_read_as_the_script_writes_it() {
+        let text = b"Rab 7 1.2 60 0000000000009-00001 0000000000007-00042\n{\"a\":\"\\n\"}";
+
+        let Some(Message::Recorded(read)) = Message::parse(text) else {
+            panic!("not read");
+        };
+
+        assert!(is_event(text));
+        assert_eq!((read.process, read.number), ("ab", 7));
+        assert_eq!(read.except, Some("1.2".parse().unwrap()));
+        assert_eq!(read.keep_seconds, 60);
+        assert!(read.before < read.id && read.id.ms == 9);
+        assert_eq!(read.payload, "{\"a\":\"\\n\"}");
+    }
+
+    #[test]
     fn a_delta_may_leave_out_what_is_empty() {
         let Some(Message::Delta { version, delta, .. }) = Message::parse(
             br#"D17
@@ -167,6 +235,11 @@ mod tests {
             b"En1 -\n{}",
             b"En1 1.x 0\n{}",
             b"En1 - -1\n{}",
+            b"Rp 1 - 0 7-1\n{}",
+            b"Rp x - 0 7-1 6-1\n{}",
+            b"Rp 1 - 0 7-1 6\n{}",
+            b"Sapp\nname",
+            b"Sapp\nname\n1",
             b"D\n{}",
             b"D1\n{}",
             b"D1\n{\"node\":1,\"count\":1}",

@@ -1,14 +1,17 @@
 //! The engine of many nodes: Redis or Valkey between them.
 //!
-//! Three things go through Redis. Events go through pub/sub, to the nodes that
+//! Four things go through Redis. Events go through pub/sub, to the nodes that
 //! have subscribers. Who is where stands in a registry, which scripts change and
 //! which tell who was first or last, so that each edge is reported once in the
-//! deployment. Cached events are values with a time to live.
+//! deployment. Cached events are values with a time to live. The past of channels
+//! with a history is in streams ([`past`]), and how far sessions are in hashes
+//! ([`sessions`]).
 //!
 //! The registry is told states, not steps: a task ([`registry`]) compares what the
 //! hub has with what the registry was told, and makes it true. So nothing has to
 //! be repeated in order after an outage, and a node that was away heals by being
-//! compared again. Local delivery never waits for Redis.
+//! compared again. Local delivery never waits for Redis, but for events that need a
+//! place in the order of all nodes, and those only while it is there.
 
 mod burial;
 mod commands;
@@ -19,10 +22,12 @@ mod keys;
 mod link;
 mod message;
 mod outgoing;
+mod past;
 mod queries;
 mod registry;
 mod replica;
 mod script;
+mod sessions;
 mod topic;
 mod usage;
 
@@ -41,13 +46,15 @@ pub use self::commands::{RedisCommands, RedisUnavailable};
 use self::keys::{Keys, TopicId};
 use self::link::{Connection, Connector};
 use self::message::{Event, TERMINATE};
-use self::outgoing::{Keep, Outgoing, OutgoingQueue};
+use self::outgoing::{Keep, Outgoing, OutgoingQueue, Record};
+use self::past::Holes;
 use self::registry::Registry;
 use self::usage::Usage;
 use super::MemoryEngine;
+use crate::apps::HistoryRule;
 use crate::hub::engine::{
-    CachedEvent, Departure, Engine, EngineError, Figure, Health, Occupancy, Publication,
-    SharedState,
+    CachedEvent, ClaimedSession, Departure, Engine, EngineError, Figure, Health, Occupancy,
+    PastRange, Publication, SessionClaim, SharedPast, SharedState,
 };
 use crate::hub::{AppHub, Hub};
 
@@ -158,6 +165,8 @@ struct Shared {
     keys: Keys,
     /// The name of this node: random, so that no two lives of one have the same.
     node: RwLock<Arc<str>>,
+    /// As random, and the same as long as this process lives.
+    process: Arc<str>,
     inbox: Mutex<Inbox>,
     /// Something is in the inbox.
     work: Notify,
@@ -167,6 +176,7 @@ struct Shared {
     /// A command failed: the registry's task is to look at the link.
     is_suspect: AtomicBool,
     outgoing: OutgoingQueue,
+    holes: Holes,
     usage: Usage,
     counters: Counters,
 }
@@ -191,6 +201,8 @@ struct Counters {
     resyncs: AtomicU64,
     buried: AtomicU64,
     nodes: AtomicU64,
+    catch_ups: AtomicU64,
+    sessions_forgotten: AtomicU64,
 }
 
 /// What the hub wants of the registry's task. Bounded by what the hub has.
@@ -276,12 +288,14 @@ impl RedisEngine {
             keys: Keys::new(&settings.prefix, settings.database),
             settings,
             node: RwLock::new(registry::new_node().into()),
+            process: registry::new_node().into(),
             inbox: Mutex::default(),
             work: Notify::new(),
             link: RwLock::new(None),
             linked: Notify::new(),
             is_suspect: AtomicBool::new(false),
             outgoing: OutgoingQueue::default(),
+            holes: Holes::default(),
             usage: Usage::default(),
             counters: Counters::default(),
         });
@@ -316,32 +330,44 @@ impl RedisEngine {
     fn publish_to(&self, topic: &TopicId, message: Vec<u8>, keep: Option<CachedEvent>) {
         let name = topic.name();
         let partition = self.shared.keys.partition(&topic.app, &name);
-        let keep = keep.map(|event| {
-            let left = event.expires.saturating_duration_since(Instant::now());
-            Keep {
-                key: partition.cached(&name),
-                text: event.frame.payload().to_vec(),
-                milliseconds: u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1),
-            }
+        let keep = keep.map(|event| Keep {
+            key: partition.cached(&name),
+            text: event.frame.payload().to_vec(),
+            milliseconds: milliseconds_left(&event),
         });
         self.shared.outgoing.push(Outgoing {
             topic: partition.topic(&name),
             message,
             keep,
+            record: None,
         });
     }
+}
+
+fn milliseconds_left(event: &CachedEvent) -> u64 {
+    let left = event.expires.saturating_duration_since(Instant::now());
+    past::millis(left).max(1)
 }
 
 impl RedisTask {
     /// Works until `stop`, then says good-bye to the other nodes.
     pub async fn run(self, hub: Arc<Hub>, stop: CancellationToken) {
         let Self { registry, shared } = self;
-        let sending = outgoing::send(&shared);
+        let sending = outgoing::send(&shared, &hub);
         let sharing = usage::share(&shared);
+        let catching_up = past::catch_up(&shared, &hub);
+        let leave = CancellationToken::new();
+        let saving = async {
+            sessions::save(&shared, &hub, &stop).await;
+            leave.cancel();
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
-            () = registry.run(hub, stop) => {}
+            () = registry.run(Arc::clone(&hub), leave.clone()) => {}
             () = sending => {}
             () = sharing => {}
+            () = catching_up => {}
+            () = saving => {}
         }
     }
 }
@@ -369,6 +395,59 @@ impl Engine for RedisEngine {
         };
         let topic = TopicId::channel(&publication.app, &publication.channel);
         self.publish_to(&topic, event.encode(), publication.cached.clone());
+    }
+
+    fn record(&self, publication: &Publication, number: u64, rule: &HistoryRule) -> bool {
+        let is_away = self.shared.try_connection().is_none();
+        if is_away {
+            self.local_cache.publish(publication);
+        }
+        let id = TopicId::channel(&publication.app, &publication.channel);
+        let name = id.name();
+        let partition = self.shared.keys.partition(&id.app, &name);
+        let cached = publication.cached.as_ref();
+        self.shared.outgoing.push(Outgoing {
+            topic: partition.topic(&name),
+            message: publication.frame.payload().to_vec(),
+            keep: None,
+            record: Some(Box::new(Record {
+                past: partition.past(&name),
+                bounds: partition.bounds(&name),
+                began: partition.began(),
+                cached: partition.cached(&name),
+                process: Some(Arc::clone(&self.shared.process)),
+                number,
+                except: publication.except,
+                keep_ms: cached.map_or(0, milliseconds_left),
+                events: rule.events,
+                bytes: rule.bytes,
+                age_ms: past::millis(rule.age),
+                is_again: false,
+                id,
+            })),
+        });
+        !is_away
+    }
+
+    fn past<'a>(
+        &'a self,
+        app: &'a AppId,
+        channel: &'a ChannelName,
+        range: PastRange,
+        rule: &'a HistoryRule,
+    ) -> BoxFuture<'a, Result<SharedPast, EngineError>> {
+        past::read(&self.shared, app, channel, range, rule).boxed()
+    }
+
+    fn catch_up(&self, app: &AppId, channel: &ChannelName) {
+        self.shared.holes.add(TopicId::channel(app, channel));
+    }
+
+    fn claim_session<'a>(
+        &'a self,
+        claim: SessionClaim<'a>,
+    ) -> BoxFuture<'a, Result<ClaimedSession, EngineError>> {
+        sessions::claim(&self.shared, claim).boxed()
     }
 
     fn attach<'a>(
@@ -555,6 +634,16 @@ impl Engine for RedisEngine {
                     "fanfare_engine_resyncs_total",
                     "Channels and users whose state on other nodes was fetched again.",
                     load(&counters.resyncs),
+                ),
+                counter(
+                    "fanfare_engine_catch_ups_total",
+                    "Times that this node read what it had missed of a channel with a history.",
+                    load(&counters.catch_ups),
+                ),
+                counter(
+                    "fanfare_engine_sessions_forgotten_total",
+                    "Sessions that Redis has forgotten before their time, for newer ones.",
+                    load(&counters.sessions_forgotten),
                 ),
                 counter(
                     "fanfare_engine_buried_nodes_total",

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use ::redis::RedisError;
 use fanfare_protocol::AppId;
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -133,6 +133,9 @@ impl Registry {
                 Err(away) => End::Away(away),
             };
             self.shared.set_link(None);
+            for app in hub.apps() {
+                app.go_alone();
+            }
             self.release();
             match end {
                 End::Stopped => break,
@@ -191,6 +194,8 @@ impl Registry {
         if is_return {
             self.restore_all();
         }
+        let own = self.shared.keys.process_topic(&self.shared.process);
+        connections.subscribe(&[own]).await?;
         self.beat(hub, connections).await?;
         self.review(hub);
         if is_return {
@@ -387,12 +392,18 @@ impl Registry {
         self.shared.work.notify_one();
     }
 
-    /// Takes over departures that other nodes, or this one, have forgotten.
+    /// Takes over departures that other nodes, or this one, have forgotten. The
+    /// questions go out together: one after the other they would take, with many
+    /// apps, so long that this node's next beat came too late.
     async fn inherit(&self, hub: &Hub, connections: &Connections) -> Result<(), Away> {
-        for tag in &self.enrolled {
-            let partition = self.shared.keys.tagged_partition(tag.clone());
-            let mut connection = connections.commands.clone();
-            holds::inherit(hub, &mut connection, &partition, true).await?;
+        let tags: Vec<_> = self.enrolled.iter().collect();
+        for batch in tags.chunks(BATCH) {
+            let asked = batch.iter().map(|&tag| {
+                let partition = self.shared.keys.tagged_partition(tag.clone());
+                let mut connection = connections.commands.clone();
+                async move { holds::inherit(hub, &mut connection, &partition, true).await }
+            });
+            try_join_all(asked).await?;
         }
         Ok(())
     }
@@ -467,6 +478,11 @@ impl Registry {
             if let Some(topic) = self.topics.get_mut(&id) {
                 topic.is_subscribed = true;
             }
+            if let (Subject::Channel(channel), Some(app)) = (&id.subject, hub.find(&id.app))
+                && app.may_have_missed(channel)
+            {
+                self.shared.holes.add(id.clone());
+            }
         }
         self.call_registry(hub, connections, todo).await?;
         for id in ids {
@@ -509,10 +525,7 @@ impl Registry {
                         edges,
                         whole,
                     } => {
-                        let is_settled = self.told(hub, call, version, &edges, whole);
-                        if !is_settled {
-                            again.insert(call.id.clone());
-                        }
+                        self.told(hub, call, version, &edges, whole);
                     }
                     Synced::Lost => {
                         if let Some(topic) = self.topics.get_mut(&call.id) {
@@ -573,7 +586,7 @@ impl Registry {
         Ok(is_alive)
     }
 
-    /// Takes over an answer. Returns whether the topic is as the hub has it.
+    /// Takes over an answer.
     fn told(
         &mut self,
         hub: &Arc<Hub>,
@@ -581,10 +594,10 @@ impl Registry {
         version: u64,
         edges: &[Edge],
         whole: HashMap<String, Part>,
-    ) -> bool {
+    ) {
         let is_in_grace = self.is_in_grace();
         let Some(topic) = self.topics.get_mut(&call.id) else {
-            return true;
+            return;
         };
         call.report(hub, &topic.told, edges);
         topic.told = call.request.target.clone();
@@ -605,10 +618,9 @@ impl Registry {
         }
         // What has changed since the request was made needs another one.
         let here = here(hub, &call.id).unwrap_or_default();
-        is_same(&here, &topic.told) || {
+        if !is_same(&here, &topic.told) {
             self.shared.inbox().changed.insert(call.id.clone());
             self.shared.work.notify_one();
-            true
         }
     }
 
@@ -661,6 +673,18 @@ impl Registry {
     // What the others have.
 
     fn take(&mut self, hub: &Arc<Hub>, pushed: &Pushed) {
+        let own = self.shared.keys.process_topic(&self.shared.process);
+        if pushed.topic == own.as_bytes() {
+            if let Some(Message::Taken {
+                app,
+                session,
+                socket_id,
+            }) = Message::parse(&pushed.payload)
+            {
+                hub.session_taken(&app, session, socket_id);
+            }
+            return;
+        }
         let Some((id, message)) = self.read(hub, pushed) else {
             return;
         };
@@ -675,8 +699,8 @@ impl Registry {
                     app.terminate(user);
                 }
             }
-            // Has a queue of its own.
-            Message::Event(_) => {}
+            // Have a queue of their own, or a topic.
+            Message::Event(_) | Message::Recorded(_) | Message::Taken { .. } => {}
         }
     }
 

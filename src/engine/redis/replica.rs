@@ -88,7 +88,7 @@ impl Replica {
         if version <= known && !is_lenient {
             return Applied::Nothing;
         }
-        let follows = version == known + 1;
+        let follows = known.checked_add(1) == Some(version);
         if !follows && !is_first && !is_lenient {
             return Applied::Gap;
         }

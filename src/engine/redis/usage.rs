@@ -10,12 +10,16 @@ use std::time::Duration;
 
 use ::redis::RedisResult;
 use fanfare_protocol::AppId;
+use futures_util::{StreamExt, stream};
 
 use super::Shared;
 use super::link::Connection;
 
 /// Between two exchanges: as long as this, nodes may exceed a limit unnoticed.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Apps whose numbers are on their way at the same time.
+const AT_ONCE: usize = 128;
 
 /// Seconds that Redis keeps a day: until its end on every clock.
 const KEEP_SECONDS: u64 = 2 * 86_400;
@@ -59,6 +63,15 @@ impl Usage {
         day.elsewhere
     }
 
+    /// What there is to tell. An app that has used nothing on the newest day is
+    /// forgotten: it may be gone.
+    fn current(&self) -> Vec<(AppId, Day)> {
+        let mut apps = self.lock();
+        let newest = apps.values().map(|day| day.number).max();
+        apps.retain(|_, day| Some(day.number) == newest);
+        apps.iter().map(|(app, day)| (app.clone(), *day)).collect()
+    }
+
     fn heard(&self, app: &AppId, number: u64, elsewhere: u64) {
         if let Some(day) = self.lock().get_mut(app)
             && day.number == number
@@ -73,18 +86,26 @@ pub(super) async fn share(shared: &Shared) {
     let me = shared.node();
     loop {
         tokio::time::sleep(INTERVAL).await;
-        let (mut connection, _) = shared.connection().await;
-        let days: Vec<(AppId, Day)> = {
-            let apps = shared.usage.lock();
-            apps.iter().map(|(app, day)| (app.clone(), *day)).collect()
-        };
-        for (app, day) in days {
-            match exchange(shared, &mut connection, &me, &app, day).await {
-                Ok(elsewhere) => shared.usage.heard(&app, day.number, elsewhere),
+        let (connection, _) = shared.connection().await;
+        let mut exchanges = stream::iter(shared.usage.current())
+            .map(|(app, day)| {
+                let mut connection = connection.clone();
+                let me = &me;
+                async move {
+                    let outcome = exchange(shared, &mut connection, me, &app, day).await;
+                    (app, day.number, outcome)
+                }
+            })
+            .buffer_unordered(AT_ONCE);
+        while let Some((app, number, outcome)) = exchanges.next().await {
+            match outcome {
+                Ok(elsewhere) => shared.usage.heard(&app, number, elsewhere),
                 Err(error) => {
-                    tracing::debug!(%error, "the messages of a day are counted here only");
-                    shared.suspect();
-                    break;
+                    tracing::debug!(%app, %error, "the messages of a day are counted here only");
+                    if error.is_unrecoverable_error() || error.is_timeout() {
+                        shared.suspect();
+                        break;
+                    }
                 }
             }
         }
@@ -129,5 +150,8 @@ mod tests {
         // An answer about yesterday.
         usage.heard(&app, 20_000, 9);
         assert_eq!(usage.note(&app, 20_001, 2), 0);
+        // One that has been removed since.
+        usage.note(&AppId::new("2"), 20_000, 3);
+        assert_eq!(usage.current().len(), 1);
     }
 }

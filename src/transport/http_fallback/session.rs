@@ -197,7 +197,7 @@ async fn bind(
     wish.key = app_key(path);
     wish.protocol = query_value(query, "protocol");
     wish.client = query_value(query, "client").unwrap_or_default();
-    wish.session = query_value(query, "session");
+    wish.session = query_value(query, "session").or(wish.session);
     let place = fallback.sockets.admit(&wish).await?;
     Ok((place, wish))
 }

@@ -25,7 +25,8 @@ export async function startRedis(t) {
   return `redis://127.0.0.1:${port}`;
 }
 
-async function freePort() {
+/** A port of loopback that is free at the moment. */
+export async function freePort() {
   const server = createServer();
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -1,5 +1,9 @@
 //! Puts the server together, runs it and stops it. The only place that constructs.
 
+mod client_port;
+mod rounds;
+mod settings;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,61 +11,43 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use fanfare_protocol::AppKey;
-use fastwebsockets::upgrade::is_upgrade_request;
 use futures_util::future::join_all;
-use hyper::body::Incoming;
-use hyper::{Request, StatusCode};
 use listenfd::ListenFd;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::client_port::ClientPort;
+use self::rounds::{Books, follow, measure, recall, sweep};
+use self::settings::{
+    ahead_of_sweep, http_fallback_settings, max_connections, node_name, redis_settings,
+    sweep_interval, webhook_settings,
+};
+pub use self::settings::{auth_config, certificates};
 use crate::adapter::auth::AuthEndpoint;
-use crate::adapter::chat::{self, Chat};
+use crate::adapter::chat::Chat;
 use crate::adapter::ground::{Adapter, Ground};
-use crate::adapter::rooms::{self, Rooms};
+use crate::adapter::rooms::Rooms;
 use crate::adapter::supervisor::Adapters;
-use crate::api::{
-    Admin, AdminParts, Api, ApiFigures, Health, Ops, SignedPath, Sources, TestLog, statistics,
-};
+use crate::api::{Admin, AdminParts, Api, ApiFigures, Health, Ops, Sources, TestLog};
 use crate::apps::{AppStore, ConfigFileApps};
-use crate::config::{
-    AppConfig, AuthConfig, Config, ConfigError, ConnectionConfig, EngineConfig, RedisDeployment,
-    TlsConfig, WebhooksConfig,
-};
-use crate::engine::{
-    Deployment, MemoryEngine, RedisCommands, RedisEngine, RedisSettings, RedisTask,
-};
-use crate::http::{Answer, Handler, Peer, text_answer};
+use crate::config::{AppConfig, Config, EngineConfig};
+use crate::engine::{MemoryEngine, RedisCommands, RedisEngine, RedisTask};
 use crate::hub::engine::Engine;
 use crate::hub::{HistoryLimits, Hub, Timeouts};
 use crate::limits::{Addresses, Meters, NodeLimits};
-use crate::store::{Change, Database, Journal, Replica};
+use crate::store::{Database, Journal, Replica};
 use crate::transport::{
-    CertificateError, CertificateFiles, Certificates, HttpFallback, HttpFallbackSettings, Listener,
-    ListenerSettings, WebSocketSettings, WebSockets,
+    Certificates, HttpFallback, Listener, ListenerSettings, WebSocketSettings, WebSockets,
 };
-use crate::usage::{self, Retention, Usage};
-use crate::webhook::{WebhookSettings, Webhooks};
-
-/// The shortest time between two rounds over all connections.
-const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(1);
-
-/// The longest one.
-const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+use crate::usage::{Retention, Usage};
+use crate::webhook::Webhooks;
 
 /// Time for what is under way when the clients are gone.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Descriptors that are not connections: the ports, the runtime, log and
-/// certificate files, and requests of back ends.
-const SPARE_FILES: u64 = 256;
-
 /// Time for a connection that speaks HTTP to take its answer and bring a further
 /// request. Longer than an idle one is kept, and than a body may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// Below this the limit of open files was probably never looked at.
-const FEW_CONNECTIONS: usize = 10_000;
 
 /// A server whose ports are open, but which accepts nothing yet.
 #[derive(Debug)]
@@ -498,72 +484,6 @@ impl Server {
     }
 }
 
-/// Reads the certificate files, if any are named.
-///
-/// # Errors
-/// A file is not what it should be, or the two do not fit together.
-pub fn certificates(config: &Config) -> Result<Option<Certificates>, ConfigError> {
-    let Some(tls) = &config.server.tls else {
-        return Ok(None);
-    };
-    let bad_value = |key: &str, value: String, expected| ConfigError::BadValue {
-        key: key.to_owned(),
-        value,
-        origin: String::new(),
-        expected,
-    };
-    Certificates::load(certificate_files(tls))
-        .map(Some)
-        .map_err(|error| match error {
-            CertificateError::Unreadable {
-                path,
-                reason,
-                expected,
-            } => {
-                let key = if path == tls.cert {
-                    "server.tls.cert"
-                } else if path == tls.key {
-                    "server.tls.key"
-                } else {
-                    "server.tls.also"
-                };
-                let expected = format!("a PEM file with {expected} ({reason})");
-                bad_value(key, format!("{path:?}"), expected)
-            }
-            CertificateError::Unusable { cert, key, reason } => bad_value(
-                "server.tls",
-                format!("{cert:?} with {key:?}"),
-                format!("a certificate and the key that belongs to it ({reason})"),
-            ),
-        })
-}
-
-/// How people with JWTs are authorised, if they are.
-#[must_use]
-pub fn auth_config(config: &Config) -> Option<AuthConfig> {
-    let (rooms, chat) = (&config.adapters.rooms, &config.adapters.chat);
-    let mut auth = config.auth.clone();
-    if rooms.enabled {
-        auth = rooms::rules::extend(&auth, rooms);
-    }
-    if chat.enabled {
-        auth = chat::rules::extend(&auth, chat);
-    }
-    (auth.enabled || rooms.enabled || chat.enabled).then_some(auth)
-}
-
-fn webhook_settings(config: &WebhooksConfig) -> WebhookSettings {
-    WebhookSettings {
-        deny_private_targets: config.deny_private_targets,
-        hold_back: config.hold_back,
-        batch_window: config.batch_window,
-        connect_timeout: config.connect_timeout,
-        timeout: config.timeout,
-        first_retry: config.first_retry,
-        retry_for: config.retry_for,
-    }
-}
-
 fn open(
     address: SocketAddr,
     certificates: Option<Arc<Certificates>>,
@@ -582,26 +502,6 @@ fn open(
     })
 }
 
-/// How Redis is reached, if it connects this node with others.
-fn redis_settings(config: &EngineConfig, hold_back: Duration) -> Option<RedisSettings> {
-    let address = config.url.as_ref().and_then(|url| url.parse())?;
-    Some(RedisSettings {
-        deployment: match address.deployment {
-            RedisDeployment::Single => Deployment::Single,
-            RedisDeployment::Sentinel(master) => Deployment::Sentinel { master },
-            RedisDeployment::Cluster => Deployment::Cluster,
-        },
-        hosts: address.hosts,
-        is_tls: address.is_tls,
-        username: address.username,
-        password: address.password,
-        database: address.database,
-        prefix: config.prefix.clone(),
-        node_timeout: config.node_timeout,
-        hold_back,
-    })
-}
-
 /// The engine of the configuration, and the task that it needs.
 fn engine(
     config: &EngineConfig,
@@ -612,278 +512,4 @@ fn engine(
     };
     let (engine, task) = RedisEngine::new(settings).context("engine.url cannot be used")?;
     Ok((Arc::new(engine), Some(task)))
-}
-
-fn certificate_files(tls: &TlsConfig) -> Vec<CertificateFiles> {
-    let first = (&tls.cert, &tls.key);
-    let also = tls.also.iter().map(|more| (&more.cert, &more.key));
-    std::iter::once(first)
-        .chain(also)
-        .map(|(cert, key)| CertificateFiles {
-            cert: cert.clone(),
-            key: key.clone(),
-        })
-        .collect()
-}
-
-/// How many connections this process can have, and what was asked for at most.
-fn max_connections(wanted: Option<usize>) -> usize {
-    let files = match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(files) => files,
-        Err(error) => {
-            tracing::warn!(%error, "the limit of open files cannot be raised");
-            rlimit::Resource::NOFILE.get_soft().unwrap_or(1_024)
-        }
-    };
-    let possible = usize::try_from(files.saturating_sub(SPARE_FILES).max(1)).unwrap_or(usize::MAX);
-    match wanted {
-        Some(wanted) if wanted > possible => {
-            tracing::warn!(
-                wanted,
-                possible,
-                "the limit of open files allows fewer connections than server.max_connections; raise it with ulimit -n or LimitNOFILE"
-            );
-            possible
-        }
-        Some(wanted) => wanted,
-        None => {
-            if possible < FEW_CONNECTIONS {
-                tracing::warn!(
-                    possible,
-                    "the limit of open files allows few connections; raise it with ulimit -n or LimitNOFILE"
-                );
-            }
-            possible
-        }
-    }
-}
-
-fn http_fallback_settings(config: &Config) -> HttpFallbackSettings {
-    let fallback = &config.http_fallback;
-    HttpFallbackSettings {
-        path: fallback.path.clone(),
-        hostname: fallback.hostname.clone(),
-        activity_timeout: config.connection.activity_timeout,
-        max_message_bytes: config.connection.max_message_bytes,
-        outbox_bytes: config.connection.outbox_bytes,
-        heartbeat: fallback.heartbeat,
-        answer_wait: fallback.answer_wait,
-        session_grace: fallback.session_grace,
-        reopen_wait: fallback.reopen_wait,
-        sockjs_scripts: fallback.sockjs_scripts.clone(),
-    }
-}
-
-fn sweep_interval(connection: &ConnectionConfig) -> Duration {
-    let shortest = connection
-        .ping_after
-        .min(connection.pong_wait)
-        .min(connection.authorization_timeout)
-        .min(connection.stalled_write);
-    (shortest / 4).clamp(MIN_SWEEP_INTERVAL, MAX_SWEEP_INTERVAL)
-}
-
-/// A sweep finds out up to one interval late; looking for what is older than
-/// this keeps the time that was promised.
-fn ahead_of_sweep(promised: Duration, interval: Duration) -> Duration {
-    promised.saturating_sub(interval).max(MIN_SWEEP_INTERVAL)
-}
-
-/// Looks at the quotas of all apps once a second.
-async fn measure(meters: Arc<Meters>, hub: Arc<Hub>, end: CancellationToken) {
-    let mut rounds = tokio::time::interval(Duration::from_secs(1));
-    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while end.run_until_cancelled(rounds.tick()).await.is_some() {
-        meters.sweep(&hub, SystemTime::now());
-    }
-}
-
-/// What is written down about the apps: their days and their statistics.
-#[derive(Debug)]
-struct Books {
-    hub: Arc<Hub>,
-    meters: Arc<Meters>,
-    usage: Arc<Usage>,
-    database: Option<Database>,
-}
-
-impl Books {
-    /// Writes every few seconds until `end`, and once more then.
-    async fn keep(self, end: CancellationToken) {
-        let mut rounds = tokio::time::interval(usage::ROUND);
-        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while end.run_until_cancelled(rounds.tick()).await.is_some() {
-            self.write().await;
-        }
-        if tokio::time::timeout(LAST_WORDS, self.write())
-            .await
-            .is_err()
-        {
-            tracing::warn!("stopped before the last statistics were written down");
-        }
-    }
-
-    async fn write(&self) {
-        let now = SystemTime::now();
-        if let Some(database) = &self.database {
-            let stored = self.meters.store(&self.hub, database, now);
-            let problem = match tokio::time::timeout(LAST_WORDS, stored).await {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(_) => Some(format!("no answer within {} s", LAST_WORDS.as_secs())),
-            };
-            if let Some(problem) = problem {
-                tracing::warn!(
-                    problem,
-                    "the messages of this day are not written down for the moment"
-                );
-            }
-        }
-        self.usage.round(now).await;
-    }
-}
-
-/// What this node is called in the database: the same after a restart, and
-/// another one for each server of a machine.
-fn node_name(port: u16) -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{}:{port}", host.trim())
-}
-
-/// Carries changes of the database over to connections that exist.
-async fn follow(replica: Arc<Replica>, hub: Arc<Hub>, end: CancellationToken) {
-    let tell = |change| match change {
-        Change::Updated(app) => hub.update(app),
-        Change::Deleted(id) => hub.remove(&id),
-    };
-    replica.follow(end, tell).await;
-}
-
-async fn sweep(hub: Arc<Hub>, interval: Duration, end: CancellationToken) {
-    let mut rounds = tokio::time::interval(interval);
-    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while end.run_until_cancelled(rounds.tick()).await.is_some() {
-        hub.sweep();
-    }
-}
-
-/// Looks once a second at what happened on channels with a history.
-async fn recall(hub: Arc<Hub>, end: CancellationToken) {
-    let mut rounds = tokio::time::interval(Duration::from_secs(1));
-    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while end.run_until_cancelled(rounds.tick()).await.is_some() {
-        hub.recall();
-    }
-}
-
-/// The port of clients and back ends.
-#[derive(Debug)]
-struct ClientPort {
-    api: Api,
-    test_log: Option<Arc<TestLog>>,
-    admin: Option<Arc<Admin>>,
-    health: Health,
-    sockets: Arc<WebSockets>,
-    /// Absent: apps have endpoints of their own for it.
-    auth: Option<AuthEndpoint>,
-    /// Absent: there is no call centre.
-    rooms: Option<Arc<Rooms>>,
-    /// Absent: there is no chat.
-    chat: Option<Arc<Chat>>,
-    http_fallback: Option<Arc<HttpFallback>>,
-    path_prefix: String,
-}
-
-impl ClientPort {
-    /// Takes the prefix away, so that nobody further in has to know of it; the
-    /// path that was signed is kept with the request. False when the request has
-    /// another prefix.
-    fn strip_prefix(&self, request: &mut Request<Incoming>) -> bool {
-        if self.path_prefix.is_empty() {
-            return true;
-        }
-        let uri = request.uri();
-        let signed = SignedPath(uri.path().to_owned());
-        let stripped = uri
-            .path_and_query()
-            .and_then(|target| target.as_str().strip_prefix(&self.path_prefix))
-            .map(|rest| if rest.is_empty() { "/" } else { rest })
-            .filter(|rest| rest.starts_with(['/', '?']))
-            .and_then(|rest| rest.parse().ok());
-        let Some(stripped) = stripped else {
-            return false;
-        };
-        *request.uri_mut() = stripped;
-        request.extensions_mut().insert(signed);
-        true
-    }
-}
-
-impl Handler for ClientPort {
-    async fn handle(self: Arc<Self>, mut request: Request<Incoming>, peer: Peer) -> Answer {
-        if !self.strip_prefix(&mut request) {
-            // Probes know nothing of prefixes.
-            let path = request.uri().path();
-            return self.health.answer(path).unwrap_or_else(not_found);
-        }
-        if is_upgrade_request(&request) {
-            return self.sockets.upgrade(request, peer);
-        }
-        let path = request.uri().path();
-        if Api::owns(path) {
-            return self.api.handle(request, peer).await;
-        }
-        if let Some(rooms) = self.rooms.as_ref().filter(|_| Rooms::owns(path)) {
-            // Boxed, as the next one: most connections need no room for them.
-            return Box::pin(rooms.handle(request, peer)).await;
-        }
-        if let Some(chat) = self.chat.as_ref().filter(|_| Chat::owns(path)) {
-            return Box::pin(chat.handle(request, peer)).await;
-        }
-        // Before the fallback, whose paths begin alike.
-        if let Some(auth) = self.auth.as_ref().filter(|_| AuthEndpoint::owns(path)) {
-            return Box::pin(auth.handle(request, peer)).await;
-        }
-        if let Some(fallback) = &self.http_fallback
-            && fallback.owns(path)
-        {
-            return fallback.handle(request, peer).await;
-        }
-        if let Some(admin) = self.admin.as_ref().filter(|_| Admin::owns(path)) {
-            return admin.handle(request, peer).await;
-        }
-        if let Some(log) = self.test_log.as_ref().filter(|_| TestLog::owns(path)) {
-            return log
-                .answer(request.method(), path, request.uri().query())
-                .await;
-        }
-        statistics::answer(request.method(), path)
-            .or_else(|| self.health.answer(path))
-            .unwrap_or_else(not_found)
-    }
-}
-
-fn not_found() -> Answer {
-    text_answer(
-        StatusCode::NOT_FOUND,
-        "Path not found: WebSockets connect to /app/KEY, the HTTP API is under /apps/ID\n",
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Checklist 35: 75 s from the last sign of life to `member_removed`.
-    #[test]
-    fn a_silent_client_is_gone_within_the_times_that_are_configured() {
-        let connection = ConnectionConfig::default();
-
-        let interval = sweep_interval(&connection);
-        let asked = ahead_of_sweep(connection.ping_after, interval) + interval;
-        let closed = ahead_of_sweep(connection.pong_wait, interval) + interval;
-
-        assert!(interval <= Duration::from_secs(1));
-        assert_eq!(asked + closed, Duration::from_secs(75));
-    }
 }
