@@ -346,7 +346,7 @@ mod tests {
         config.server.port = 0;
         config.server.metrics_port = 0;
         config.apps.push(AppConfig::default_app());
-        let server = Server::bind(&config).await.unwrap();
+        let server = Box::pin(Server::bind(&config)).await.unwrap();
         let url = format!("http://{}/", server.address());
         let running = tokio::spawn(server.run(CancellationToken::new()));
         let credentials = Credentials {

@@ -160,7 +160,7 @@ impl Outbox {
                 Some(confirmation) = flying.next() => self.settle(&confirmation?)?,
                 () = self.arrived.notified(), if flying.len() < AT_ONCE => {}
                 () = tokio::time::sleep(PATIENCE), if !flying.is_empty() => {
-                    return Err(Trouble::Slow(PATIENCE.as_secs()));
+                    return Err(Trouble::Slow(PATIENCE));
                 }
             }
         }

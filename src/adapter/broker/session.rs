@@ -57,7 +57,8 @@ impl Session {
     ) -> Result<(Self, BoxFuture<'static, Trouble>), Trouble> {
         let wire = Wire::default();
         let patience = address.connect_timeout;
-        let connected = tokio::time::timeout(patience, connect(address, name, wire.clone()));
+        let connecting = Box::pin(connect(address, name, wire.clone()));
+        let connected = tokio::time::timeout(patience, connecting);
         let connection = match connected.await {
             Ok(Ok(connection)) => Arc::new(connection),
             Ok(Err(error)) => {
@@ -66,7 +67,7 @@ impl Session {
             }
             Err(_) => {
                 wire.cut();
-                return Err(Trouble::Slow(patience.as_secs_f64().ceil() as u64));
+                return Err(Trouble::Slow(patience));
             }
         };
         let lost = lost(Arc::clone(&connection)).boxed();
@@ -247,6 +248,6 @@ impl fmt::Debug for Session {
 pub async fn within<T>(answer: impl Future<Output = lapin::Result<T>>) -> Result<T, Trouble> {
     match tokio::time::timeout(PATIENCE, answer).await {
         Ok(answer) => answer.map_err(Trouble::from),
-        Err(_) => Err(Trouble::Slow(PATIENCE.as_secs())),
+        Err(_) => Err(Trouble::Slow(PATIENCE)),
     }
 }

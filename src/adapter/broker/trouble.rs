@@ -1,6 +1,8 @@
 //! What can be wrong with a broker, told apart as far as an operator would act
 //! differently.
 
+use std::time::Duration;
+
 use lapin::ErrorKind;
 use lapin::protocol::{AMQPError, AMQPErrorKind, AMQPHardError, AMQPSoftError};
 
@@ -12,8 +14,8 @@ pub enum Trouble {
     #[error("the broker cannot be reached: {0}")]
     Unreachable(String),
     /// Somebody listens, and says nothing.
-    #[error("the broker does not answer within {0} s")]
-    Slow(u64),
+    #[error("the broker does not answer within {0:?}")]
+    Slow(Duration),
     /// User or password are wrong.
     #[error(
         "ACCESS_REFUSED: the broker does not know the user {user:?} with this password ({text})"
