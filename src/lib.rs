@@ -13,3 +13,4 @@ pub mod store;
 pub mod transport;
 pub mod usage;
 pub mod webhook;
+pub mod worker;

@@ -10,6 +10,7 @@ pub mod broker;
 pub mod chat;
 pub mod client;
 pub mod ground;
+pub mod order_worker;
 pub mod rooms;
 pub mod supervisor;
 pub mod trust;

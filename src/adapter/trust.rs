@@ -28,6 +28,14 @@ impl Trust {
         })
     }
 
+    /// Nobody but the authorities in a PEM file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds no authority.
+    pub fn only(path: &Path) -> Result<Self, TrustError> {
+        Self(RootCertStore::empty()).and_file(path)
+    }
+
     /// Trusts those in a PEM file as well.
     ///
     /// # Errors

@@ -127,13 +127,8 @@ impl Api {
         let Some(database) = Database::connect(store).await? else {
             return Ok(None);
         };
-        let mut apps: Vec<AppConfig> = if database.is_read_only() {
-            let apps = database.soketi_apps().await?;
-            apps.iter().map(AppConfig::of).collect()
-        } else {
-            let apps = database.list().await?;
-            apps.into_iter().map(|app| app.config).collect()
-        };
+        let apps = database.all_apps().await?.into_iter();
+        let mut apps: Vec<AppConfig> = apps.map(|(app, _)| app).collect();
         if let Some(id) = &self.app_id {
             return Ok(apps.into_iter().find(|app| app.id == *id));
         }

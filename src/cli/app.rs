@@ -5,8 +5,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use fanfare::config::{AppConfig, KeyConfig, Plan};
-use fanfare::store::{Database, StoredApp};
+use fanfare::config::{AppConfig, HistoryRuleConfig, KeyConfig, Plan, WebhookConfig};
+use fanfare::store::{Database, StoreError, StoredApp};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -119,6 +120,9 @@ struct Settings {
     /// Whether plain connections are refused
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     tls_only: Option<bool>,
+    /// Whether a session belongs to the first user who is known on it
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    bind_sessions: Option<bool>,
     /// A page that may connect, such as https://shop.example; may be repeated
     #[arg(long, value_name = "ORIGIN")]
     allowed_origin: Option<Vec<String>>,
@@ -147,6 +151,16 @@ struct Settings {
     /// [{"url": "https://…", "events": ["channel_occupied"]}]
     #[arg(long, value_name = "JSON")]
     webhooks: Option<String>,
+    /// Which channels keep their past events, as JSON:
+    /// [{"channels": "kitchen*", "events": 1000, "seconds": 3600}]
+    #[arg(long, value_name = "JSON")]
+    history: Option<String>,
+}
+
+/// What of [`Settings`] is written as JSON.
+struct Lists {
+    webhooks: Option<Vec<WebhookConfig>>,
+    history: Option<Vec<HistoryRuleConfig>>,
 }
 
 impl App {
@@ -163,8 +177,11 @@ impl App {
             Command::List { json } => list(&database, json).await,
             Command::Show { id, json } => show(&database.get(&id).await?, json),
             Command::Update { id, settings } => {
-                let webhooks = settings.webhooks()?;
-                let apply = |app: &mut AppConfig| settings.apply(app, webhooks);
+                let lists = settings.lists()?;
+                let apply = |app: &mut AppConfig| {
+                    settings.apply(app, lists);
+                    Ok::<_, anyhow::Error>(())
+                };
                 database.update(&id, apply).await?;
                 Ok(())
             }
@@ -189,26 +206,24 @@ impl Create {
         if let Some(key) = self.key {
             pair.key = key;
         }
-        let id = self
-            .id
-            .unwrap_or_else(|| rand::random_range(1_000_000..10_000_000u32).to_string());
+        let id = self.id.unwrap_or_else(AppConfig::random_id);
         let mut app = AppConfig::new(&id, &pair.key, pair.secret.reveal());
-        let webhooks = self.settings.webhooks()?;
-        self.settings.apply(&mut app, webhooks);
+        let lists = self.settings.lists()?;
+        self.settings.apply(&mut app, lists);
         database.create(&app).await?;
         credentials(&id, &pair, port, self.json)
     }
 }
 
 impl Settings {
-    fn webhooks(&self) -> anyhow::Result<Option<Vec<fanfare::config::WebhookConfig>>> {
-        self.webhooks
-            .as_deref()
-            .map(|text| serde_json::from_str(text).context("--webhooks is not a list of webhooks"))
-            .transpose()
+    fn lists(&self) -> anyhow::Result<Lists> {
+        Ok(Lists {
+            webhooks: json_list("webhooks", self.webhooks.as_deref())?,
+            history: json_list("history", self.history.as_deref())?,
+        })
     }
 
-    fn apply(self, app: &mut AppConfig, webhooks: Option<Vec<fanfare::config::WebhookConfig>>) {
+    fn apply(self, app: &mut AppConfig, lists: Lists) {
         let set = |switch: &mut bool, wish: Option<bool>| {
             if let Some(wish) = wish {
                 *switch = wish;
@@ -219,6 +234,7 @@ impl Settings {
         set(&mut app.watchlist, self.watchlist);
         set(&mut app.authorized_connections, self.authorized_connections);
         set(&mut app.tls_only, self.tls_only);
+        set(&mut app.bind_sessions, self.bind_sessions);
         if let Some(origins) = self.allowed_origin {
             app.allowed_origins = origins;
         }
@@ -249,10 +265,21 @@ impl Settings {
                 None => {}
             }
         }
-        if let Some(webhooks) = webhooks {
+        if let Some(webhooks) = lists.webhooks {
             app.webhooks = webhooks;
         }
+        if let Some(history) = lists.history {
+            app.history = history;
+        }
     }
+}
+
+/// The list that an argument holds.
+fn json_list<T: DeserializeOwned>(name: &str, text: Option<&str>) -> anyhow::Result<Option<T>> {
+    text.map(|text| {
+        serde_json::from_str(text).with_context(|| format!("--{name} is not a list of {name}"))
+    })
+    .transpose()
 }
 
 /// The plan of that name.
@@ -262,7 +289,11 @@ fn plan(name: &str) -> Result<Plan, String> {
 }
 
 async fn switch(database: &Database, id: &str, enabled: bool) -> anyhow::Result<()> {
-    database.update(id, |app| app.enabled = enabled).await?;
+    let change = |app: &mut AppConfig| {
+        app.enabled = enabled;
+        Ok::<_, StoreError>(())
+    };
+    database.update(id, change).await?;
     Ok(())
 }
 

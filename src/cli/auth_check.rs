@@ -17,7 +17,8 @@ const MAX_INPUT: u64 = 64 << 10;
 /// Explain whether a JWT may subscribe to a channel, rule by rule
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit code: 0 allowed, 1 refused, 2 wrong usage or configuration.
+    after_help = "Exit code: 0 allowed; 1 refused, not decided because a back end did not
+answer, or a channel that needs no authorisation; 2 wrong usage or configuration.
 
 Examples:
   fanfare auth-check --token eyJhbGciOi... --channel private-operators

@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration; the order worker has
+//! one more.
 
 mod api;
 mod app;
@@ -11,6 +12,7 @@ mod check_config;
 mod healthcheck;
 mod migrate;
 mod migrate_check;
+mod order_worker;
 mod output;
 mod serve;
 mod subscribe;
@@ -59,6 +61,8 @@ enum Command {
     Webhooks(webhooks::Webhooks),
     /// Bring the tables of the database up to date
     Migrate(migrate::Migrate),
+    /// Order documents of the real-estate register for the jobs of a Bull queue
+    OrderWorker(order_worker::OrderWorkerCommand),
     /// Explain whether a JWT may subscribe to a channel, rule by rule
     AuthCheck(auth_check::AuthCheck),
     /// Make certificates so that clients of hosted Pusher come here unchanged
@@ -108,10 +112,14 @@ impl ConfigFile {
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
+    let is_order_worker = matches!(cli.command, Command::OrderWorker(_));
     match dispatch(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::error(&error);
+            if let Some(code) = order_worker::exit_code(&error).filter(|_| is_order_worker) {
+                return ExitCode::from(code);
+            }
             let is_usage = error.is::<ConfigError>()
                 || matches!(error.downcast_ref(), Some(ApiClientError::BadUrl { .. }));
             ExitCode::from(if is_usage { 2 } else { 1 })
@@ -127,6 +135,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::MigrateCheck(check) => check.run(),
         Command::Trigger(trigger) => on_one_thread(trigger.run()),
         Command::Subscribe(subscribe) => on_one_thread(subscribe.run()),
+        Command::OrderWorker(worker) => worker.run(),
         Command::Channels(channels) => on_one_thread(channels.run()),
         Command::App(app) => on_one_thread(app.run()),
         Command::AuthCheck(check) => on_one_thread(check.run()),

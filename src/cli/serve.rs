@@ -244,7 +244,7 @@ fn hint(config: &Config, address: SocketAddr) -> String {
     )
 }
 
-fn start_log(config: &LogConfig) -> anyhow::Result<()> {
+pub(super) fn start_log(config: &LogConfig) -> anyhow::Result<()> {
     let is_text = match config.format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Text => true,

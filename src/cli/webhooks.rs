@@ -33,7 +33,7 @@ enum Command {
         /// Only those in this state: waiting, delivered, given_up, refused, dropped
         #[arg(long)]
         state: Option<String>,
-        /// How many are looked at
+        /// How many at most
         #[arg(long, default_value_t = 100)]
         limit: u32,
         /// Print JSON
@@ -65,11 +65,9 @@ impl Webhooks {
                 limit,
                 json,
             } => {
-                let mut entries = database.webhook_log(app.as_deref(), limit).await?;
-                if let Some(state) = state {
-                    entries.retain(|entry| entry.state == state);
-                }
-                list(&entries, json)
+                let (app, state) = (app.as_deref(), state.as_deref());
+                let entries = database.webhook_page(app, state, None, limit as usize);
+                list(&entries.await?, json)
             }
             Command::Show { id } => Ok(output::line(&body(&database.webhook(&id).await?))?),
             Command::Redeliver { id } => Ok(output::line(&database.redeliver(&id).await?)?),

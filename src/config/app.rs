@@ -28,6 +28,10 @@ const MAX_WEBHOOKS: usize = 20;
 /// What stands in the place of a secret.
 pub const MASK: &str = "..";
 
+/// What an error says of an origin.
+pub(super) const EXPECTED_ORIGIN: &str =
+    "an origin as browsers send it, such as https://shop.example";
+
 /// One app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -288,6 +292,12 @@ impl AppConfig {
             .any(|pair| pair.secret.reveal() == DEFAULT_SECRET)
     }
 
+    /// An id for an app that was given none: digits alone suit every SDK.
+    #[must_use]
+    pub fn random_id() -> String {
+        rand::random_range(1_000_000..10_000_000_u32).to_string()
+    }
+
     /// All key pairs.
     #[must_use]
     pub fn pairs(&self) -> Vec<KeyConfig> {
@@ -342,11 +352,7 @@ impl AppConfig {
         }
         for origin in &self.allowed_origins {
             if !is_origin(origin) {
-                return Err(bad(
-                    "allowed_origins",
-                    origin,
-                    "an origin as browsers send it, such as https://shop.example",
-                ));
+                return Err(bad("allowed_origins", origin, EXPECTED_ORIGIN));
             }
         }
         self.check_webhooks(&bad)?;
@@ -508,7 +514,7 @@ impl AppConfig {
 }
 
 /// Whether `text` is an origin: no path, no slash at the end.
-fn is_origin(text: &str) -> bool {
+pub(super) fn is_origin(text: &str) -> bool {
     text.split_once("://").is_some_and(|(scheme, host)| {
         !scheme.is_empty() && !host.is_empty() && !host.contains(['/', '?', '#', ' '])
     })

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hyper::Uri;
 use serde::{Deserialize, Serialize};
 
+use super::app::{EXPECTED_ORIGIN, is_origin};
 use super::{ConfigError, Secret, seconds};
 
 /// Rules that are looked at for each request.
@@ -249,6 +250,15 @@ impl AuthConfig {
         }
         if !self.enabled && !is_needed {
             return Ok(());
+        }
+        let unusable = |origin: &&String| *origin != "*" && !is_origin(origin);
+        if let Some(origin) = self.allowed_origins.iter().find(unusable) {
+            return Err(ConfigError::bad_value(
+                "auth.allowed_origins",
+                origin,
+                &format!("`*`, or {EXPECTED_ORIGIN}"),
+                None,
+            ));
         }
         let has = |wanted: &[JwtAlgorithm]| self.algorithms.iter().any(|one| wanted.contains(one));
         if self.algorithms.is_empty() || self.user_id_claims.is_empty() {

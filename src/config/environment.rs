@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::fmt;
 
 use figment::value::Value;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::app::MAX_RATE;
 use super::unsupported::{Loss, advice};
@@ -39,8 +38,6 @@ pub enum Form {
     Debug,
     /// A URL with id, key and secret of an app.
     PusherUrl,
-    /// Host, port or password of Redis, for a URL.
-    RedisPart,
 }
 
 impl Form {
@@ -68,7 +65,7 @@ impl Form {
             text.trim().parse().map_err(|_| expected.to_owned())
         };
         match self {
-            Self::Text | Self::PusherUrl | Self::RedisPart => Ok(Some(Value::from(text))),
+            Self::Text | Self::PusherUrl => Ok(Some(Value::from(text))),
             Self::Number => number("a number").map(Some),
             Self::Flag => flag(text).map(|flag| Some(Value::from(flag))),
             Self::List => {
@@ -622,9 +619,6 @@ pub const FOREIGN_NAMES: &[ForeignName] = &[
 pub(super) const ROOMS_NAMES: &[ForeignName] = &[
     foreign("PORT", "adapters.rooms.port", Form::Number),
     foreign("WEBHOOK_TOKEN", "adapters.rooms.webhook_token", Form::Text),
-    foreign("REDIS_PASSWORD", "engine.url", Form::RedisPart),
-    foreign("REDIS_PORT", "engine.url", Form::RedisPart),
-    foreign("REDIS_HOST", "engine.url", Form::RedisPart),
 ];
 
 /// Names of the chat's old back end, which count only where that is turned on.
@@ -681,7 +675,7 @@ impl fmt::Display for Effect {
 
 /// Whether Kubernetes or Docker made a variable for a service that happens to be
 /// called as our prefix, such as `FANFARE_PORT_6001_TCP=tcp://10.0.0.1:6001`.
-fn is_service_link(name: &str, text: &str) -> bool {
+pub(super) fn is_service_link(name: &str, text: &str) -> bool {
     let has_port = name.rsplit_once("_PORT_").is_some_and(|(_, rest)| {
         let (port, protocol) = rest.split_once('_').unwrap_or((rest, ""));
         port.parse::<u16>().is_ok()
@@ -745,7 +739,13 @@ impl Environment {
                 }),
             }
         }
-        if let Some(found) = redis_names::find(variables)? {
+        let is_wanted = |adapter: &str, variable: &str| {
+            // Nonsense is found when the variable itself is read.
+            let wish = variables.get(variable);
+            wish.map_or(is_on(adapter), |wish| flag(wish).unwrap_or_default())
+        };
+        let has_rooms = is_wanted("rooms", "FANFARE_ADAPTERS_ROOMS_ENABLED");
+        if let Some(found) = redis_names::find(variables, has_rooms)? {
             for name in &found.names {
                 environment.used.push(Used {
                     name: (*name).to_owned(),
@@ -758,12 +758,7 @@ impl Environment {
                 value: Value::from(found.url),
             });
         }
-        let is_wanted = |adapter: &str, variable: &str| {
-            // Nonsense is found when the variable itself is read.
-            let wish = variables.get(variable);
-            wish.map_or(is_on(adapter), |wish| flag(wish).unwrap_or_default())
-        };
-        if is_wanted("rooms", "FANFARE_ADAPTERS_ROOMS_ENABLED") {
+        if has_rooms {
             environment.read_rooms(variables)?;
         }
         if is_wanted("chat", "FANFARE_ADAPTERS_CHAT_ENABLED") {
@@ -791,39 +786,18 @@ impl Environment {
     }
 
     fn read_rooms(&mut self, variables: &HashMap<String, String>) -> Result<(), ConfigError> {
-        let given = |name: &str| {
-            variables
-                .get(name)
-                .filter(|text| !text.is_empty() && !is_service_link(name, text))
-        };
         for known in ROOMS_NAMES {
-            let Some(text) = given(known.name) else {
+            let Some(text) = variables.get(known.name) else {
                 continue;
             };
-            let value = match known.name {
-                // The others are parts of its URL.
-                "REDIS_HOST" => {
-                    let password = given("REDIS_PASSWORD").map_or_else(String::new, |password| {
-                        format!(":{}@", utf8_percent_encode(password, NON_ALPHANUMERIC))
-                    });
-                    let port = given("REDIS_PORT").map_or("6379", String::as_str);
-                    Some(Value::from(format!("redis://{password}{text}:{port}")))
-                }
-                _ if known.form == Form::RedisPart => {
-                    if given("REDIS_HOST").is_some() {
-                        self.used.push(Used {
-                            name: known.name.to_owned(),
-                            effect: Effect::Sets(known.key),
-                        });
-                    }
-                    continue;
-                }
-                _ => read(known.name, known.key, known.form, text)?,
-            };
+            if text.is_empty() || is_service_link(known.name, text) {
+                continue;
+            }
             self.used.push(Used {
                 name: known.name.to_owned(),
                 effect: Effect::Sets(known.key),
             });
+            let value = read(known.name, known.key, known.form, text)?;
             self.settings.extend(value.map(|value| Setting {
                 key: known.key,
                 variable: known.name.to_owned(),

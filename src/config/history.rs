@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::ConfigError;
 use crate::apps::HistoryRule;
@@ -61,7 +62,7 @@ impl HistoryConfig {
 }
 
 /// What the channels that match a pattern keep.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HistoryRuleConfig {
     /// Names of channels; `*` stands for any characters. The first rule that

@@ -18,6 +18,7 @@ mod history;
 mod http_fallback;
 mod log;
 mod migration;
+mod order_worker;
 mod raw_ws;
 mod redis_names;
 mod seconds;
@@ -51,6 +52,10 @@ pub use self::history::{HistoryConfig, HistoryRuleConfig};
 pub use self::http_fallback::HttpFallbackConfig;
 pub use self::log::{LogConfig, LogFormat};
 pub use self::migration::{From as MigrationFrom, Migration};
+pub use self::order_worker::{
+    CryptoConfig, DatabaseConfig, EgrnClientKind, EgrnConfig, ORDER_WORKER_NAMES,
+    OrderWorkerConfig, PublishConfig,
+};
 pub use self::raw_ws::RawWsConfig;
 pub use self::server::{CertificateConfig, ServerConfig, TlsConfig};
 pub use self::store::StoreConfig;
@@ -212,7 +217,8 @@ impl Config {
             self.check_app("adapters.chat.app", chat.app.as_deref())?;
         }
         self.auth.check(rooms.enabled || chat.enabled)?;
-        if self.auth.enabled {
+        // As `server::auth_config` has it.
+        if self.auth.enabled || rooms.enabled || chat.enabled {
             self.check_app("auth.app", self.auth.app.as_deref())?;
         }
         let mut ids = HashSet::new();

@@ -1,5 +1,5 @@
-//! Where soketi and Reverb say that their Redis is: several variables make one
-//! `engine.url`.
+//! Where soketi, Reverb and the call centre say that their Redis is: several variables
+//! make one `engine.url`.
 //!
 //! They count only where the other server would have used Redis between its nodes:
 //! the same names also stand for caches and queues.
@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use super::ConfigError;
+use super::environment::is_service_link;
+use super::{ConfigError, MASK};
 
 /// What soketi calls the server behind Sentinels unless it is told.
 const DEFAULT_MASTER: &str = "mymaster";
@@ -29,11 +30,15 @@ struct Node {
     port: u16,
 }
 
-/// Looks for both; soketi's go before Reverb's.
+/// Looks for all; soketi's go before Reverb's, and those before the names of the call
+/// centre, which count with `has_rooms`.
 ///
 /// # Errors
 /// Redis is to be used, and a value cannot be.
-pub(super) fn find(variables: &HashMap<String, String>) -> Result<Option<Found>, ConfigError> {
+pub(super) fn find(
+    variables: &HashMap<String, String>,
+    has_rooms: bool,
+) -> Result<Option<Found>, ConfigError> {
     let mut names = Names {
         variables,
         used: Vec::new(),
@@ -43,10 +48,15 @@ pub(super) fn find(variables: &HashMap<String, String>) -> Result<Option<Found>,
         soketi(&mut names)?
     } else {
         names.used.clear();
-        if !names.take("REVERB_SCALING_ENABLED").is_some_and(is_on) {
-            return Ok(None);
+        if names.take("REVERB_SCALING_ENABLED").is_some_and(is_on) {
+            reverb(&mut names)
+        } else {
+            names.used.clear();
+            match names.take("REDIS_HOST").filter(|_| has_rooms) {
+                Some(host) => redis(&mut names, host),
+                None => return Ok(None),
+            }
         }
-        reverb(&mut names)
     };
     Ok(Some(Found {
         url,
@@ -80,8 +90,12 @@ fn reverb(names: &mut Names<'_>) -> String {
     if let Some(url) = names.take("REDIS_URL") {
         return url.to_owned();
     }
-    let user = names.user("REDIS_USERNAME", "REDIS_PASSWORD");
     let host = names.take("REDIS_HOST").unwrap_or("127.0.0.1");
+    redis(names, host)
+}
+
+fn redis(names: &mut Names<'_>, host: &str) -> String {
+    let user = names.user("REDIS_USERNAME", "REDIS_PASSWORD");
     let port = names.take("REDIS_PORT").unwrap_or("6379");
     let database = names.take("REDIS_DB").unwrap_or("0");
     format!("redis://{user}{host}:{port}/{database}")
@@ -94,10 +108,11 @@ struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// Laravel's `.env` files say nothing with an empty text, or with `null`.
+    /// Laravel's `.env` files say nothing with an empty text, or with `null`;
+    /// Kubernetes has other things to say under the same names.
     fn take(&mut self, name: &'static str) -> Option<&'a str> {
         let text = self.variables.get(name)?.trim();
-        if text.is_empty() || text == "null" {
+        if text.is_empty() || text == "null" || is_service_link(name, text) {
             return None;
         }
         self.used.push(name);
@@ -119,10 +134,11 @@ impl<'a> Names<'a> {
         };
         let nodes: Vec<Node> = serde_json::from_str(text).unwrap_or_default();
         if nodes.is_empty() {
+            // An entry may hold a password, so the text is not shown.
             let expected = r#"[{"host": "redis-1", "port": 6379}]"#;
             return Err(ConfigError::bad_value(
                 "engine.url",
-                text,
+                MASK,
                 expected,
                 Some(name),
             ));
@@ -142,12 +158,13 @@ fn encoded(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn url(variables: &[(&str, &str)]) -> Option<String> {
+    fn url(variables: &[(&str, &str)], has_rooms: bool) -> Option<String> {
         let variables = variables
             .iter()
             .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
             .collect();
-        find(&variables).unwrap().map(|found| found.url)
+        let found = find(&variables, has_rooms).unwrap();
+        found.map(|found| found.url)
     }
 
     #[test]
@@ -190,8 +207,46 @@ mod tests {
                 "redis://redis:6379/0",
             ),
             (&[reverb, ("REDIS_URL", "rediss://r")], "rediss://r"),
+            // As Kubernetes has it beside a service that is called `redis`.
+            (
+                &[
+                    reverb,
+                    ("REDIS_HOST", "redis"),
+                    ("REDIS_PORT", "tcp://10.0.0.1:6379"),
+                ],
+                "redis://redis:6379/0",
+            ),
         ] {
-            assert_eq!(url(variables).as_deref(), Some(expected), "{variables:?}");
+            let found = url(variables, false);
+            assert_eq!(found.as_deref(), Some(expected), "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn the_names_of_the_call_centre_count_where_it_is_served() {
+        for (variables, expected) in [
+            (&[][..], None),
+            (&[("REDIS_URL", "redis://r")], None),
+            (&[("REDIS_HOST", "redis")], Some("redis://redis:6379/0")),
+            (
+                &[
+                    ("REDIS_HOST", "redis"),
+                    ("REDIS_PORT", "tcp://10.0.0.1:6379"),
+                    ("REDIS_PASSWORD", "null"),
+                ],
+                Some("redis://redis:6379/0"),
+            ),
+            (
+                &[
+                    ("REDIS_HOST", "redis"),
+                    ("REDIS_PORT", "6380"),
+                    ("REDIS_PASSWORD", "p@ss"),
+                ],
+                Some("redis://:p%40ss@redis:6380/0"),
+            ),
+        ] {
+            assert_eq!(url(variables, true).as_deref(), expected, "{variables:?}");
+            assert_eq!(url(variables, false), None, "{variables:?}");
         }
     }
 
@@ -207,7 +262,7 @@ mod tests {
             &[("SOKETI_ADAPTER_DRIVER", "local")],
             &[("REVERB_SCALING_ENABLED", "false"), ("REDIS_HOST", "redis")],
         ] {
-            assert_eq!(url(variables), None, "{variables:?}");
+            assert_eq!(url(variables, false), None, "{variables:?}");
         }
     }
 
@@ -215,12 +270,13 @@ mod tests {
     fn a_list_that_is_none_is_refused() {
         let variables = [
             ("SOKETI_ADAPTER_DRIVER", "redis"),
-            ("SOKETI_DB_REDIS_SENTINELS", "a:1"),
+            ("SOKETI_DB_REDIS_SENTINELS", r#"["redis://:precious@a:1"]"#),
         ];
         let variables = variables.map(|(name, text)| (name.to_owned(), text.to_owned()));
 
-        let error = find(&variables.into()).unwrap_err().to_string();
+        let error = find(&variables.into(), false).unwrap_err().to_string();
 
         assert!(error.contains("SOKETI_DB_REDIS_SENTINELS"), "{error}");
+        assert!(!error.contains("precious"), "{error}");
     }
 }

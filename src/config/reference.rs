@@ -238,7 +238,6 @@ fn every_foreign_name_is_documented() {
                 Form::Senders => "`members`, `all` or `none`",
                 Form::Path => "path",
                 Form::PusherUrl => "http://KEY:SECRET@HOST/apps/ID`; sets key and secret too",
-                Form::RedisPart => unreachable!("not among these names"),
                 Form::Debug => "`true`: `debug`",
             };
             let form = form.trim_matches('`').to_owned();

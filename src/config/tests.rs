@@ -488,3 +488,25 @@ fn secrets_are_never_shown() {
         assert!(!error.contains("precious"), "{error}");
     }
 }
+
+#[test]
+fn what_tells_nobody_is_refused_where_people_with_tokens_come() {
+    let auth = "[auth]\nenabled = true\njwt_secret = \"x\"\n";
+    let rooms = "[adapters.rooms]\nenabled = true\n[auth]\njwt_secret = \"x\"\n";
+    for file in [auth, rooms] {
+        let slash =
+            format!("{file}allowed_origins = [\"https://a.example\", \"https://b.example/\"]");
+        assert_eq!(
+            error(&slash, &[]),
+            "auth.allowed_origins = \"https://b.example/\" (set by FILE) is not valid: expected `*`, or an origin as browsers send it, such as https://shop.example"
+        );
+        let app = format!("{file}app = \"nobody's\"");
+        assert!(error(&app, &[]).starts_with("auth.app = \"nobody's\" "));
+        let good = format!("{file}allowed_origins = [\"*\", \"https://a.example:8443\"]");
+        assert!(load(&good, &[]).is_ok());
+    }
+    let variable = [("CORS_ORIGIN", "https://a.example/")];
+    assert!(error(auth, &variable).contains("(set by CORS_ORIGIN)"));
+    let off = "[auth]\nallowed_origins = [\"https://a.example/\"]";
+    assert!(load(off, &[]).is_ok());
+}

@@ -9,4 +9,5 @@ mod redis;
 pub use memory::MemoryEngine;
 pub use redis::{
     Deployment, RedisCommands, RedisEngine, RedisSettings, RedisTask, RedisUnavailable,
+    WaitingConnection,
 };

@@ -20,7 +20,7 @@ use governor::{Quota, RateLimiter};
 
 use crate::apps::App;
 use crate::hub::{AppHub, Hub, HubEventKind};
-use crate::store::{Database, StoreError};
+use crate::store::{Database, PORTION, StoreError};
 use crate::webhook;
 
 /// The share of a day's messages from which on the operator is warned.
@@ -83,7 +83,9 @@ pub struct Meters {
 struct Meter {
     events: Rate,
     reads: Rate,
-    day: Mutex<Day>,
+    /// The same one when the rates are exchanged: requests that are under way have
+    /// the meter from before.
+    day: Arc<Mutex<Day>>,
 }
 
 /// A token bucket that holds what a second allows.
@@ -118,12 +120,20 @@ struct Day {
     is_warned: bool,
 }
 
+/// What one app has used of a day on this node.
+#[derive(Debug)]
+struct DayCount {
+    id: AppId,
+    counted: u64,
+    /// What of it the database has taken before.
+    stored: u64,
+    day: Arc<Mutex<Day>>,
+}
+
 /// How much of a day's messages is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Use {
     Fine,
-    /// The warning is due; it is given once a day.
-    Warning,
     Over,
 }
 
@@ -192,8 +202,7 @@ impl Meters {
         now: SystemTime,
     ) -> Result<(), StoreError> {
         let today = day_number(now);
-        let mut written = Vec::new();
-        let mut own = HashMap::new();
+        let mut counts = Vec::new();
         for app_hub in hub.apps() {
             let app = Arc::clone(&app_hub.app());
             let Some(limit) = app.limits.messages_per_day else {
@@ -203,29 +212,38 @@ impl Meters {
             self.note_use(&meter, &app_hub, limit, now);
             let total = self.total(&app_hub);
             let day = lock(&meter.day).clone();
-            if day.number != today {
-                continue;
+            if day.number == today {
+                counts.push(DayCount {
+                    id: app.id.clone(),
+                    counted: total.saturating_sub(day.total_before),
+                    stored: day.stored,
+                    day: Arc::clone(&meter.day),
+                });
             }
-            let counted = total.saturating_sub(day.total_before);
-            if counted > day.stored {
-                written.push((app.id.to_string(), counted - day.stored));
-            }
-            own.insert(app.id.clone(), counted);
         }
-        let all = database.add_messages(today, &written).await?;
+        let waiting: Vec<&DayCount> = counts.iter().filter(|count| count.waiting() > 0).collect();
+        for portion in waiting.chunks(PORTION) {
+            let messages = portion
+                .iter()
+                .map(|count| (count.id.to_string(), count.waiting()));
+            database.add_messages(today, messages.collect()).await?;
+            for count in portion {
+                let mut day = lock(&count.day);
+                if day.number == today {
+                    day.stored = count.counted;
+                }
+            }
+        }
+        let all = database.messages_of(today).await?;
         let all: HashMap<AppId, u64> = all
             .into_iter()
             .map(|(id, messages)| (AppId::new(&id), messages))
             .collect();
-        for (id, counted) in own {
-            let Some(meter) = self.find(&id) else {
-                continue;
-            };
-            let mut day = lock(&meter.day);
+        for count in &counts {
+            let mut day = lock(&count.day);
             if day.number == today {
-                day.stored = counted;
-                let everywhere = all.get(&id).copied().unwrap_or(0);
-                day.elsewhere = everywhere.saturating_sub(counted);
+                let everywhere = all.get(&count.id).copied().unwrap_or(0);
+                day.elsewhere = everywhere.saturating_sub(count.counted);
             }
         }
         let is_new_day = lock(&self.loaded).number != today;
@@ -254,7 +272,7 @@ impl Meters {
     /// What the counters of an app say since the start.
     fn total(&self, hub: &AppHub) -> u64 {
         let webhooks = self.webhooks.as_ref();
-        let webhooks = webhooks.map_or(0, |figures| figures.calls(hub.id()));
+        let webhooks = webhooks.map_or(0, |figures| figures.outcomes(hub.id()).attempts());
         hub.counters.messages() + webhooks
     }
 
@@ -265,8 +283,8 @@ impl Meters {
 
     fn note_use(&self, meter: &Meter, hub: &AppHub, limit: u64, now: SystemTime) -> Use {
         let told = |number, here| hub.used_elsewhere(number, here);
-        let used = lock(&meter.day).note(day_number(now), self.total(hub), told, limit);
-        if used == Use::Warning {
+        let (used, is_due) = lock(&meter.day).note(day_number(now), self.total(hub), told, limit);
+        if is_due {
             hub.report(HubEventKind::QuotaWarning { limit });
             tracing::warn!(
                 app.id = %hub.id(),
@@ -289,13 +307,13 @@ impl Meters {
         }
         let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
         let day = match apps.get(&app.id) {
-            Some(meter) => std::mem::take(&mut *lock(&meter.day)),
-            None => self.day_of(&app.id),
+            Some(meter) => Arc::clone(&meter.day),
+            None => Arc::new(Mutex::new(self.day_of(&app.id))),
         };
         let meter = Arc::new(Meter {
             events: Rate::new(events),
             reads: Rate::new(reads),
-            day: Mutex::new(day),
+            day,
         });
         apps.insert(app.id.clone(), Arc::clone(&meter));
         meter
@@ -355,8 +373,16 @@ impl Rate {
     }
 }
 
+impl DayCount {
+    /// What the database has not taken yet.
+    fn waiting(&self) -> u64 {
+        self.counted.saturating_sub(self.stored)
+    }
+}
+
 impl Day {
-    /// Notes what has been counted here in total by now, on the day `number`.
+    /// Notes what has been counted here in total by now, on the day `number`, and
+    /// tells beside the use whether a warning is due, which it is once a day.
     /// `elsewhere` tells what other nodes have used of a day, and is told what this
     /// one has.
     fn note(
@@ -365,7 +391,7 @@ impl Day {
         total: u64,
         elsewhere: impl FnOnce(u64, u64) -> u64,
         limit: u64,
-    ) -> Use {
+    ) -> (Use, bool) {
         // A clock that was set back does not begin a day.
         if number > self.number {
             *self = Self {
@@ -377,15 +403,10 @@ impl Day {
         }
         let used = self.used(total, elsewhere);
         let is_high = used.saturating_mul(100) >= limit.saturating_mul(WARNING_PERCENT);
-        if is_high && !self.is_warned {
-            self.is_warned = true;
-            return if used >= limit {
-                Use::Over
-            } else {
-                Use::Warning
-            };
-        }
-        if used >= limit { Use::Over } else { Use::Fine }
+        let is_due = is_high && !self.is_warned;
+        self.is_warned |= is_high;
+        let over = if used >= limit { Use::Over } else { Use::Fine };
+        (over, is_due)
     }
 
     /// Messages of the day. The database and the engine tell of the same ones, each
@@ -414,35 +435,48 @@ mod tests {
         0
     }
 
+    const WARNED: (Use, bool) = (Use::Fine, true);
+    const FINE: (Use, bool) = (Use::Fine, false);
+    const OVER: (Use, bool) = (Use::Over, false);
+
     #[test]
     fn a_day_warns_once_at_80_percent_and_is_over_at_100() {
         let mut day = Day::default();
 
-        assert_eq!(day.note(20_000, 79, alone, 100), Use::Fine);
-        assert_eq!(day.note(20_000, 80, alone, 100), Use::Warning);
-        assert_eq!(day.note(20_000, 99, alone, 100), Use::Fine);
-        assert_eq!(day.note(20_000, 100, alone, 100), Use::Over);
+        assert_eq!(day.note(20_000, 79, alone, 100), FINE);
+        assert_eq!(day.note(20_000, 80, alone, 100), WARNED);
+        assert_eq!(day.note(20_000, 99, alone, 100), FINE);
+        assert_eq!(day.note(20_000, 100, alone, 100), OVER);
+    }
+
+    #[test]
+    fn a_day_that_is_over_at_once_warns_too() {
+        let mut day = Day::default();
+
+        assert_eq!(day.note(20_000, 79, alone, 100), FINE);
+        assert_eq!(day.note(20_000, 101, alone, 100), (Use::Over, true));
+        assert_eq!(day.note(20_000, 102, alone, 100), OVER);
     }
 
     #[test]
     fn the_next_day_begins_with_nothing_used() {
         let mut day = Day::default();
-        assert_eq!(day.note(20_000, 150, alone, 100), Use::Over);
+        assert_eq!(day.note(20_000, 150, alone, 100), (Use::Over, true));
 
-        assert_eq!(day.note(20_001, 160, alone, 100), Use::Fine);
-        assert_eq!(day.note(20_001, 240, alone, 100), Use::Warning);
+        assert_eq!(day.note(20_001, 160, alone, 100), FINE);
+        assert_eq!(day.note(20_001, 240, alone, 100), WARNED);
         // A clock that goes back does not give the day away again.
-        assert_eq!(day.note(20_000, 260, alone, 100), Use::Over);
-        assert_eq!(day.note(20_002, 260, alone, 100), Use::Fine);
+        assert_eq!(day.note(20_000, 260, alone, 100), OVER);
+        assert_eq!(day.note(20_002, 260, alone, 100), FINE);
     }
 
     #[test]
     fn what_other_nodes_have_used_counts() {
         let mut day = Day::default();
 
-        assert_eq!(day.note(20_000, 30, |_, here| here, 100), Use::Fine);
-        assert_eq!(day.note(20_000, 45, |_, here| here, 100), Use::Warning);
-        assert_eq!(day.note(20_000, 50, |_, here| here, 100), Use::Over);
+        assert_eq!(day.note(20_000, 30, |_, here| here, 100), FINE);
+        assert_eq!(day.note(20_000, 45, |_, here| here, 100), WARNED);
+        assert_eq!(day.note(20_000, 50, |_, here| here, 100), OVER);
     }
 
     #[test]
@@ -453,10 +487,26 @@ mod tests {
             ..Day::default()
         };
 
-        assert_eq!(day.note(20_000, 5, alone, 100), Use::Warning);
-        assert_eq!(day.note(20_000, 10, |_, _| 80, 100), Use::Over);
-        assert_eq!(day.note(20_001, 10, alone, 100), Use::Fine);
+        assert_eq!(day.note(20_000, 5, alone, 100), WARNED);
+        assert_eq!(day.note(20_000, 10, |_, _| 80, 100), OVER);
+        assert_eq!(day.note(20_001, 10, alone, 100), FINE);
         assert_eq!(day.used(12, alone), 2);
+    }
+
+    /// A request that came before goes on with the meter from before.
+    #[test]
+    fn other_rates_leave_the_day_to_everybody() {
+        let mut app = App::new("1", "key", "secret");
+        let meters = Meters::new(None);
+        let before = meters.meter(&app);
+        lock(&before.day).note(20_000, 90, alone, 100);
+
+        app.limits.reads_per_second = Some(5);
+        let after = meters.meter(&app);
+
+        assert_eq!(lock(&before.day).used(90, alone), 90);
+        lock(&before.day).note(20_001, 95, alone, 100);
+        assert_eq!(lock(&after.day).used(100, alone), 5);
     }
 
     #[test]

@@ -18,9 +18,10 @@ use tokio_util::task::TaskTracker;
 
 use self::client_port::ClientPort;
 use self::rounds::{Books, follow, measure, recall, sweep};
+pub(crate) use self::settings::redis_settings;
 use self::settings::{
-    ahead_of_sweep, http_fallback_settings, max_connections, node_name, redis_settings,
-    sweep_interval, webhook_settings,
+    ahead_of_sweep, http_fallback_settings, max_connections, node_name, sweep_interval,
+    webhook_settings,
 };
 pub use self::settings::{auth_config, certificates};
 use crate::adapter::auth::AuthEndpoint;
@@ -207,7 +208,8 @@ impl Server {
         if let Some(database) = &own {
             // What a restart must not give away again.
             let loaded = meters.store(&hub, database, SystemTime::now());
-            loaded
+            // Boxed: it is large, and waited for once.
+            Box::pin(loaded)
                 .await
                 .context("the messages of this day are not known")?;
         }
@@ -272,7 +274,7 @@ impl Server {
                 minutes: Duration::from_secs(3_600 * u64::from(config.usage.minute_counts_hours)),
                 hours: Duration::from_secs(86_400 * u64::from(config.usage.hour_counts_days)),
             },
-            node_name(config.server.port),
+            node_name(listener_address.port()),
         ));
         let admin = config.admin.token.as_ref().map(|token| {
             let parts = AdminParts {
@@ -478,7 +480,15 @@ impl Server {
         }
         end.cancel();
         background.close();
-        background.wait().await;
+        // Twice as long, since the books have last words of their own. Whoever asks on
+        // the second port and does not read would wait for ever.
+        let outcome = tokio::time::timeout(2 * LAST_WORDS, background.wait()).await;
+        if outcome.is_err() {
+            tracing::warn!(
+                tasks = background.len(),
+                "stopped before the second port and the statistics had ended"
+            );
+        }
         tracing::info!("stopped");
         Ok(())
     }

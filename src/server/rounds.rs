@@ -74,19 +74,13 @@ impl Books {
 
     async fn write(&self) {
         let now = SystemTime::now();
-        if let Some(database) = &self.database {
-            let stored = self.meters.store(&self.hub, database, now);
-            let problem = match tokio::time::timeout(LAST_WORDS, stored).await {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(_) => Some(format!("no answer within {} s", LAST_WORDS.as_secs())),
-            };
-            if let Some(problem) = problem {
-                tracing::warn!(
-                    problem,
-                    "the messages of this day are not written down for the moment"
-                );
-            }
+        if let Some(database) = &self.database
+            && let Err(error) = self.meters.store(&self.hub, database, now).await
+        {
+            tracing::warn!(
+                %error,
+                "the messages of this day are not written down for the moment"
+            );
         }
         self.usage.round(now).await;
     }

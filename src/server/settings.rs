@@ -120,7 +120,7 @@ pub(super) fn http_fallback_settings(config: &Config) -> HttpFallbackSettings {
 }
 
 /// How Redis is reached, if it connects this node with others.
-pub(super) fn redis_settings(config: &EngineConfig, hold_back: Duration) -> Option<RedisSettings> {
+pub(crate) fn redis_settings(config: &EngineConfig, hold_back: Duration) -> Option<RedisSettings> {
     let address = config.url.as_ref().and_then(|url| url.parse())?;
     Some(RedisSettings {
         deployment: match address.deployment {

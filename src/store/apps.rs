@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use fanfare_protocol::AppId;
 use serde_json::{Map, Value};
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, AssertSqlSafe, Row};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Row, Transaction};
 
 use super::{Database, StoreError, unix_ms};
 use crate::apps::{App, Vault};
@@ -60,7 +60,11 @@ impl Database {
             revision: now,
             ..Changes::default()
         };
-        for app in self.read(Which::ChangedSince(revision)).await? {
+        let mut connection = self.pool.acquire().await?;
+        for app in self
+            .read(&mut connection, Which::ChangedSince(revision))
+            .await?
+        {
             match app {
                 Ok(app) => changes.updated.push(app.config.to_app()),
                 Err(error) => tracing::error!(%error, "an app is left as it was"),
@@ -68,7 +72,7 @@ impl Database {
         }
         let deleted = sqlx::query("SELECT id FROM fanfare_deleted_apps WHERE revision > $1")
             .bind(revision)
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *connection)
             .await?;
         for row in deleted {
             changes.deleted.push(AppId::new(row.try_get::<&str, _>(0)?));
@@ -81,10 +85,26 @@ impl Database {
     /// # Errors
     /// The database does not answer, or an app cannot be read.
     pub async fn list(&self) -> Result<Vec<StoredApp>, StoreError> {
-        self.read(Which::ChangedSince(-1))
+        let mut connection = self.pool.acquire().await?;
+        self.read(&mut connection, Which::ChangedSince(-1))
             .await?
             .into_iter()
             .collect()
+    }
+
+    /// All apps, whoever writes the table, and when they were created in
+    /// milliseconds of Unix time, which only our own table knows.
+    ///
+    /// # Errors
+    /// The database does not answer, or an app of our own cannot be read.
+    pub async fn all_apps(&self) -> Result<Vec<(AppConfig, Option<i64>)>, StoreError> {
+        if self.is_read_only() {
+            let apps = self.soketi_apps().await?;
+            return Ok(apps.iter().map(|app| (AppConfig::of(app), None)).collect());
+        }
+        let apps = self.list().await?;
+        let with_time = |app: StoredApp| (app.config, Some(app.created_ms));
+        Ok(apps.into_iter().map(with_time).collect())
     }
 
     /// One app.
@@ -92,7 +112,16 @@ impl Database {
     /// # Errors
     /// There is none with this id, or it cannot be read.
     pub async fn get(&self, id: &str) -> Result<StoredApp, StoreError> {
-        self.read(Which::Id(id))
+        let mut connection = self.pool.acquire().await?;
+        self.get_on(&mut connection, id).await
+    }
+
+    async fn get_on(
+        &self,
+        connection: &mut AnyConnection,
+        id: &str,
+    ) -> Result<StoredApp, StoreError> {
+        self.read(connection, Which::Id(id))
             .await?
             .pop()
             .ok_or_else(|| no_app(id))?
@@ -100,6 +129,7 @@ impl Database {
 
     async fn read(
         &self,
+        connection: &mut AnyConnection,
         which: Which<'_>,
     ) -> Result<Vec<Result<StoredApp, StoreError>>, StoreError> {
         let condition = match which {
@@ -120,8 +150,8 @@ impl Database {
                 Which::Id(id) => query.bind(id.to_owned()),
             }
         });
-        let apps = apps.fetch_all(&self.pool).await?;
-        let keys = keys.fetch_all(&self.pool).await?;
+        let apps = apps.fetch_all(&mut *connection).await?;
+        let keys = keys.fetch_all(connection).await?;
         let mut keys_of: HashMap<String, Vec<(String, String)>> = HashMap::new();
         for row in keys {
             keys_of
@@ -171,13 +201,14 @@ impl Database {
         })
     }
 
-    /// Adds an app.
+    /// Adds an app, and returns it as it is kept.
     ///
     /// # Errors
     /// Its id or one of its keys is taken, or it would not be one.
-    pub async fn create(&self, config: &AppConfig) -> Result<(), StoreError> {
+    pub async fn create(&self, config: &AppConfig) -> Result<StoredApp, StoreError> {
         self.must_be_ours()?;
         config.check_alone()?;
+        let created_ms = unix_ms();
         let mut transaction = self.pool.begin().await?;
         let revision = advance(&mut transaction).await?;
         let is_taken = sqlx::query("SELECT 1 FROM fanfare_apps WHERE id = $1")
@@ -201,7 +232,7 @@ impl Database {
         .bind(&config.id)
         .bind(i64::from(config.enabled))
         .bind(settings_text(&self.vault, config))
-        .bind(unix_ms())
+        .bind(created_ms)
         .bind(revision)
         .execute(&mut *transaction)
         .await?;
@@ -209,37 +240,58 @@ impl Database {
             self.insert_key(&mut transaction, &config.id, &pair).await?;
         }
         transaction.commit().await?;
-        Ok(())
+        Ok(StoredApp {
+            config: AppConfig {
+                key: None,
+                secret: None,
+                keys: config.pairs(),
+                ..config.clone()
+            },
+            created_ms,
+        })
     }
 
-    /// Changes an app, and returns it as it is then. Keys are changed by
-    /// [`Self::add_key`] and [`Self::remove_key`].
+    /// Changes an app, and returns it as it is then; nothing is changed when `change`
+    /// refuses. Keys are changed by [`Self::add_key`] and [`Self::remove_key`].
     ///
     /// # Errors
-    /// There is none with this id, or it would not be one any more.
-    pub async fn update(
+    /// There is none with this id, `change` refuses, or it would not be one any more.
+    pub async fn update<E: From<StoreError>>(
         &self,
         id: &str,
-        change: impl FnOnce(&mut AppConfig),
-    ) -> Result<AppConfig, StoreError> {
+        change: impl FnOnce(&mut AppConfig) -> Result<(), E>,
+    ) -> Result<StoredApp, E> {
         self.must_be_ours()?;
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.pool.begin().await.map_err(StoreError::from)?;
         // Others wait from here on, so that no change of theirs is lost.
         let revision = advance(&mut transaction).await?;
-        let mut config = self.get(id).await?.config;
-        change(&mut config);
+        // On this connection: with one more for each change, many at once would wait
+        // for one another.
+        let mut app = self.get_on(&mut transaction, id).await?;
+        change(&mut app.config)?;
+        self.replace(transaction, &app.config, revision).await?;
+        Ok(app)
+    }
+
+    /// Ends a change with the app as it is to be.
+    async fn replace(
+        &self,
+        mut transaction: Transaction<'static, Any>,
+        config: &AppConfig,
+        revision: i64,
+    ) -> Result<(), StoreError> {
         config.check_alone()?;
         sqlx::query(
             "UPDATE fanfare_apps SET enabled = $1, settings = $2, revision = $3 WHERE id = $4",
         )
         .bind(i64::from(config.enabled))
-        .bind(settings_text(&self.vault, &config))
+        .bind(settings_text(&self.vault, config))
         .bind(revision)
-        .bind(id)
+        .bind(&config.id)
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
-        Ok(config)
+        Ok(())
     }
 
     /// Adds a key pair to an app; those it has go on to be valid.
@@ -436,7 +488,7 @@ async fn touch(connection: &mut AnyConnection, id: &str) -> Result<i64, StoreErr
 }
 
 fn no_app(id: &str) -> StoreError {
-    StoreError::NotFound(format!("app with the id {id} in the database"))
+    StoreError::NoApp(id.to_owned())
 }
 
 /// What a secret is sealed for.

@@ -212,41 +212,23 @@ impl Journal {
 }
 
 impl Database {
-    /// The latest webhook requests, of one app or of all.
-    ///
-    /// # Errors
-    /// The database does not answer.
-    pub async fn webhook_log(
-        &self,
-        app_id: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<Entry>, StoreError> {
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM fanfare_webhooks WHERE app_id = $1 OR $1 = '' ORDER BY created_ms DESC, id LIMIT {limit}"
-        )))
-        .bind(app_id.unwrap_or_default().to_owned())
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter().map(decode).collect()
-    }
-
-    /// The webhook requests of an app, the newest first: those after `after`, and
-    /// of a state if one is given.
+    /// The webhook requests of an app or of all, the newest first: those after
+    /// `after`, and of a state if one is given.
     ///
     /// # Errors
     /// The database does not answer.
     pub async fn webhook_page(
         &self,
-        app_id: &str,
+        app_id: Option<&str>,
         state: Option<&str>,
         after: Option<(i64, &str)>,
         limit: usize,
     ) -> Result<Vec<Entry>, StoreError> {
         let (created_ms, id) = after.unwrap_or((i64::MAX, ""));
         let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM fanfare_webhooks WHERE app_id = $1 AND ($2 = '' OR state = $2) AND (created_ms < $3 OR (created_ms = $3 AND id > $4)) ORDER BY created_ms DESC, id LIMIT {limit}"
+            "SELECT {COLUMNS} FROM fanfare_webhooks WHERE ($1 = '' OR app_id = $1) AND ($2 = '' OR state = $2) AND (created_ms < $3 OR (created_ms = $3 AND id > $4)) ORDER BY created_ms DESC, id LIMIT {limit}"
         )))
-        .bind(app_id.to_owned())
+        .bind(app_id.unwrap_or_default().to_owned())
         .bind(state.unwrap_or_default().to_owned())
         .bind(created_ms)
         .bind(id.to_owned())

@@ -25,7 +25,7 @@ pub use self::apps::{Changes, StoredApp};
 pub use self::journal::{Entry, Journal, KEEP_INTERVAL, Progress};
 pub use self::replica::{Change, Replica};
 pub use self::sums::{Point, Span, Sums};
-pub use self::usage::UsageRow;
+pub use self::usage::{PORTION, UsageRow};
 use crate::apps::{Vault, VaultError};
 use crate::config::{ConfigError, StoreConfig};
 
@@ -57,6 +57,9 @@ pub enum StoreError {
     /// It does not answer, or answers with an error of its own.
     #[error("the database cannot be used: {0}")]
     Database(#[from] sqlx::Error),
+    /// It takes too long.
+    #[error("the database does not answer within {} s", .0.as_secs())]
+    NoAnswer(Duration),
     /// Its tables cannot be brought up to date.
     #[error("the tables of the database cannot be brought up to date: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
@@ -69,6 +72,9 @@ pub enum StoreError {
     /// The id or key is taken.
     #[error("{0} exists already")]
     Exists(String),
+    /// There is no app with this id.
+    #[error("there is no app with the id {0} in the database")]
+    NoApp(String),
     /// There is none.
     #[error("there is no {0}")]
     NotFound(String),

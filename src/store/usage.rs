@@ -1,6 +1,7 @@
 //! The tables of statistics and of the messages of a day.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Row};
 
@@ -9,6 +10,13 @@ use super::{Database, StoreError};
 
 /// Days that the messages of a day are kept, for people who look.
 const DAYS_KEPT: i64 = 7;
+
+/// Rows that are written at once: few enough for a slow database to take them
+/// in a few seconds.
+pub const PORTION: usize = 500;
+
+/// Time for the database to do one thing of all these.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What one app did in one span on one node.
 #[derive(Clone, Debug)]
@@ -64,14 +72,15 @@ static READ: LazyLock<String> = LazyLock::new(|| {
 });
 
 impl Database {
-    /// Adds what happened on `node`, all of it or nothing.
+    /// Adds what happened on `node`, all of it or nothing; at most [`PORTION`] rows.
     ///
     /// # Errors
-    /// The database does not answer.
+    /// The database does not answer in time.
     pub async fn add_usage(&self, node: &str, rows: &[UsageRow]) -> Result<(), StoreError> {
-        if rows.is_empty() {
-            return Ok(());
-        }
+        in_time(self.try_add_usage(node, rows)).await
+    }
+
+    async fn try_add_usage(&self, node: &str, rows: &[UsageRow]) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin().await?;
         for row in rows {
             let mut query = sqlx::query(AssertSqlSafe(ADD.as_str()))
@@ -123,26 +132,35 @@ impl Database {
     /// Forgets what began before `start`.
     ///
     /// # Errors
-    /// The database does not answer.
+    /// The database does not answer in time.
     pub async fn prune_usage(&self, span: Span, start: u64) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM fanfare_usage WHERE span_s = $1 AND start_s < $2")
+        let query = sqlx::query("DELETE FROM fanfare_usage WHERE span_s = $1 AND start_s < $2")
             .bind(signed(span.seconds()))
-            .bind(signed(start))
-            .execute(&self.pool)
-            .await?;
+            .bind(signed(start));
+        in_time(query.execute(&self.pool)).await?;
         Ok(())
     }
 
-    /// Adds messages to those of a day (days since 1970), and returns what all
-    /// apps have used of it on all nodes.
+    /// Adds messages of apps to those of a day (days since 1970), all of them or
+    /// none; at most [`PORTION`], each app once.
     ///
     /// # Errors
-    /// The database does not answer; then nothing was added.
+    /// The database does not answer in time.
     pub async fn add_messages(
         &self,
         day: u64,
+        mut messages: Vec<(String, u64)>,
+    ) -> Result<(), StoreError> {
+        // One order on all nodes, or they would wait for one another.
+        messages.sort_unstable();
+        in_time(self.try_add_messages(day, &messages)).await
+    }
+
+    async fn try_add_messages(
+        &self,
+        day: u64,
         messages: &[(String, u64)],
-    ) -> Result<Vec<(String, u64)>, StoreError> {
+    ) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin().await?;
         for (app, count) in messages {
             sqlx::query(
@@ -154,11 +172,18 @@ impl Database {
             .execute(&mut *transaction)
             .await?;
         }
-        let rows = sqlx::query("SELECT app_id, messages FROM fanfare_days WHERE day = $1")
-            .bind(signed(day))
-            .fetch_all(&mut *transaction)
-            .await?;
         transaction.commit().await?;
+        Ok(())
+    }
+
+    /// What all apps have used of a day on all nodes.
+    ///
+    /// # Errors
+    /// The database does not answer in time.
+    pub async fn messages_of(&self, day: u64) -> Result<Vec<(String, u64)>, StoreError> {
+        let query = sqlx::query("SELECT app_id, messages FROM fanfare_days WHERE day = $1")
+            .bind(signed(day));
+        let rows = in_time(query.fetch_all(&self.pool)).await?;
         rows.iter()
             .map(|row| Ok((row.try_get(0)?, unsigned(row.try_get(1)?))))
             .collect()
@@ -167,13 +192,21 @@ impl Database {
     /// Forgets the days that are over for long.
     ///
     /// # Errors
-    /// The database does not answer.
+    /// The database does not answer in time.
     pub async fn prune_days(&self, day: u64) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM fanfare_days WHERE day < $1")
-            .bind(signed(day) - DAYS_KEPT)
-            .execute(&self.pool)
-            .await?;
+        let query =
+            sqlx::query("DELETE FROM fanfare_days WHERE day < $1").bind(signed(day) - DAYS_KEPT);
+        in_time(query.execute(&self.pool)).await?;
         Ok(())
+    }
+}
+
+async fn in_time<T, E: Into<StoreError>>(
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answer) => answer.map_err(Into::into),
+        Err(_) => Err(StoreError::NoAnswer(PATIENCE)),
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use self::ledger::Ledger;
 use crate::hub::{AppHub, Hub};
-use crate::store::{Database, StoreError, UsageRow};
+use crate::store::{Database, PORTION, StoreError, UsageRow};
 pub use crate::store::{Point, Span, Sums};
 use crate::webhook;
 
@@ -24,9 +24,6 @@ pub const ROUND: Duration = Duration::from_secs(10);
 
 /// Counts that wait for a database that does not answer; above it the oldest go.
 const MAX_WAITING: usize = 20_000;
-
-/// Time for the database to take a round.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What stands for all apps together; no app can be called so.
 const TOTAL: &str = "*";
@@ -112,20 +109,19 @@ impl Usage {
         let Some(database) = &self.database else {
             return;
         };
-        let rows = self.take_waiting();
-        let written = tokio::time::timeout(PATIENCE, database.add_usage(&self.node, &rows));
-        let problem = match written.await {
-            Ok(Ok(())) => {
-                let pruned = tokio::time::timeout(PATIENCE, self.prune_database(database, now));
-                // What takes too long is tried again in the next round.
-                let _ = pruned.await;
+        let mut rows = self.take_waiting();
+        // One by one, so that what an outage has heaped up goes down bit by bit.
+        while !rows.is_empty() {
+            let others = rows.split_off(rows.len().min(PORTION));
+            if let Err(error) = database.add_usage(&self.node, &rows).await {
+                tracing::warn!(%error, "statistics are not written down for the moment");
+                rows.extend(others);
+                self.put_back(rows);
                 return;
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
-        };
-        tracing::warn!(problem, "statistics are not written down for the moment");
-        self.put_back(rows);
+            rows = others;
+        }
+        self.prune_database(database, now).await;
     }
 
     /// Takes the difference to the last round into memory.
@@ -222,8 +218,8 @@ impl Usage {
     }
 
     /// The counts of an app, or of all together, in the spans that began from
-    /// `from` up to before `to`, the oldest first. Spans in which nothing
-    /// happened are left out.
+    /// `from` up to before `to`, the oldest first. Spans in which an app
+    /// did nothing are left out; of all together there is each that the node ran in.
     ///
     /// # Errors
     /// The database does not answer.
@@ -252,7 +248,6 @@ fn count(app: &AppHub, webhooks: Option<&webhook::Figures>) -> Sums {
     let counters = &app.counters;
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let outcomes = webhooks
-        .filter(|_| !app.app().webhooks.is_empty())
         .map(|figures| figures.outcomes(app.id()))
         .unwrap_or_default();
     let connections = counters.connections();

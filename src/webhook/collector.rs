@@ -6,11 +6,12 @@
 //! Client events, cache misses and counts of that time are lost, and counted.
 //!
 //! With other nodes around, the engine knows who returned, and a departure is told
-//! by the node that claims it. What this node forgets then, another one inherits.
+//! by the node that claims it. What this node does not claim, another one inherits.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanfare_protocol::{AppId, ChannelKind, ChannelName, UserId, WebhookEvent, WebhookEventKind};
 use futures_util::FutureExt;
@@ -30,6 +31,10 @@ const BURST: usize = 256;
 
 /// Departures that are claimed at once.
 const CLAIMS: usize = 1_000;
+
+/// Time for the engine to answer the last claim when the server ends. An engine that
+/// is out of reach never does.
+const LAST_CLAIM: Duration = Duration::from_secs(2);
 
 /// Makes webhook events out of what happens in the hub.
 pub(super) struct Collector {
@@ -110,7 +115,14 @@ impl Collector {
             }
         }
         if self.is_clustered {
-            // The others are told that this node leaves, and inherit the rest.
+            // What is claimed already nobody else tells. The rest the others inherit,
+            // who are told that this node leaves.
+            if let Some(claims) = self.claims.take() {
+                let claimed = tokio::time::timeout(LAST_CLAIM, claims).await;
+                for departure in claimed.unwrap_or_default() {
+                    self.tell_departure(&departure);
+                }
+            }
             return;
         }
         while let Some(departure) = self.holds.take_first() {
@@ -426,6 +438,7 @@ mod tests {
 
     use fanfare_protocol::WebhookEventType;
     use fanfare_protocol::webhook::MAX_EVENTS;
+    use tokio::sync::oneshot;
     use tokio_util::task::TaskTracker;
 
     use super::super::book::Book;
@@ -491,6 +504,32 @@ mod tests {
     async fn say(session: &mut Session, event: &str, channel: &str) {
         let text = format!(r#"{{"event":"pusher:{event}","data":{{"channel":"{channel}"}}}}"#);
         session.handle(&text).await.unwrap();
+    }
+
+    /// Nobody else tells it: its answer was on the way when the server ended.
+    #[tokio::test]
+    async fn what_was_claimed_is_told_before_the_end() {
+        let (hub, app) = (hub(), app());
+        let (mut collector, endpoints) = collector(&hub, &app);
+        let (answer, claimed) = oneshot::channel();
+        collector.is_clustered = true;
+        collector.claims = Some(async { claimed.await.unwrap() }.boxed());
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(collector.run(hub.events(), stop.clone()));
+
+        stop.cancel();
+        // There is one thread, so the collector has seen that afterwards.
+        tokio::task::yield_now().await;
+        let departure = Departure {
+            app: app.id.clone(),
+            channel: ChannelName::parse("news", &app.limits).unwrap(),
+            user_id: None,
+        };
+        answer.send(vec![departure]).unwrap();
+        running.await.unwrap();
+
+        let told = endpoints.waiting();
+        assert_eq!(told, [r#"{"name":"channel_vacated","channel":"news"}"#]);
     }
 
     /// More events than the stream holds: the first ones are lost. What the apps

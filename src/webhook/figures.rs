@@ -1,5 +1,7 @@
 //! What became of webhooks, in numbers.
 
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use fanfare_protocol::AppId;
@@ -13,8 +15,21 @@ const LATENCY_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.
 #[derive(Clone, Debug)]
 pub struct Figures {
     fates: IntCounterVec,
+    /// Those of each app that has any: to look at them is one look-up, and makes
+    /// none for the others.
+    of_apps: Arc<RwLock<HashMap<AppId, Arc<AppFates>>>>,
     latency: Histogram,
     missed: IntCounter,
+}
+
+/// The counters of one app.
+#[derive(Debug)]
+struct AppFates {
+    delivered: IntCounter,
+    retried: IntCounter,
+    given_up: IntCounter,
+    refused: IntCounter,
+    dropped: IntCounter,
 }
 
 /// What became of a webhook.
@@ -82,6 +97,7 @@ impl Figures {
                 ),
                 &["app_id", "outcome"],
             )?,
+            of_apps: Arc::default(),
             latency: Histogram::with_opts(
                 HistogramOpts::new(
                     "fanfare_webhook_duration_seconds",
@@ -97,35 +113,50 @@ impl Figures {
     }
 
     pub(super) fn count(&self, app: &AppId, fate: Fate, number: u64) {
-        let outcome = match fate {
-            Fate::Delivered => "delivered",
-            Fate::Retried => "retried",
-            Fate::GivenUp => "given_up",
-            Fate::Refused => "refused",
-            Fate::Dropped => "dropped",
+        let fates = self.find(app).unwrap_or_else(|| self.begin(app));
+        let counter = match fate {
+            Fate::Delivered => &fates.delivered,
+            Fate::Retried => &fates.retried,
+            Fate::GivenUp => &fates.given_up,
+            Fate::Refused => &fates.refused,
+            Fate::Dropped => &fates.dropped,
         };
-        self.fates
-            .with_label_values(&[app.as_str(), outcome])
-            .inc_by(number);
-    }
-
-    /// How often a webhook of an app was sent.
-    #[must_use]
-    pub fn calls(&self, app: &AppId) -> u64 {
-        self.outcomes(app).attempts()
+        counter.inc_by(number);
     }
 
     /// What became of the webhooks of an app.
     #[must_use]
     pub fn outcomes(&self, app: &AppId) -> Outcomes {
-        let get = |outcome| self.fates.with_label_values(&[app.as_str(), outcome]).get();
+        let Some(fates) = self.find(app) else {
+            return Outcomes::default();
+        };
         Outcomes {
-            delivered: get("delivered"),
-            retried: get("retried"),
-            given_up: get("given_up"),
-            refused: get("refused"),
-            dropped: get("dropped"),
+            delivered: fates.delivered.get(),
+            retried: fates.retried.get(),
+            given_up: fates.given_up.get(),
+            refused: fates.refused.get(),
+            dropped: fates.dropped.get(),
         }
+    }
+
+    fn find(&self, app: &AppId) -> Option<Arc<AppFates>> {
+        let of_apps = self.of_apps.read().unwrap_or_else(PoisonError::into_inner);
+        of_apps.get(app).cloned()
+    }
+
+    fn begin(&self, app: &AppId) -> Arc<AppFates> {
+        let counter = |outcome| self.fates.with_label_values(&[app.as_str(), outcome]);
+        let mut of_apps = self.of_apps.write().unwrap_or_else(PoisonError::into_inner);
+        let fates = of_apps.entry(app.clone()).or_insert_with(|| {
+            Arc::new(AppFates {
+                delivered: counter("delivered"),
+                retried: counter("retried"),
+                given_up: counter("given_up"),
+                refused: counter("refused"),
+                dropped: counter("dropped"),
+            })
+        });
+        Arc::clone(fates)
     }
 
     pub(super) fn latency(&self, latency: Duration) {

@@ -13,7 +13,15 @@ async fn an_app_is_created_with_lines_for_both_ends_and_its_secret_is_shown_once
 
     let lines = app(
         &file,
-        &["create", "--client-events", "--max-connections", "5"],
+        &[
+            "create",
+            "--client-events",
+            "--bind-sessions",
+            "--max-connections",
+            "5",
+            "--history",
+            r#"[{"channels": "kitchen*"}]"#,
+        ],
     )
     .await;
 
@@ -31,6 +39,9 @@ async fn an_app_is_created_with_lines_for_both_ends_and_its_secret_is_shown_once
     assert_eq!(shown["keys"], json!([{"key": key, "secret": ".."}]));
     assert_eq!(shown["limits"]["connections"], 5);
     assert_eq!(shown["client_events"], true);
+    assert_eq!(shown["bind_sessions"], true);
+    assert_eq!(shown["history"][0]["channels"], "kitchen*");
+    assert_eq!(shown["history"][0]["events"], 1_000);
     for command in [&["show", id.as_str()][..], &["list"], &["list", "--json"]] {
         let printed = app(&file, command).await;
         assert!(printed.contains(&id) && printed.contains(&key), "{printed}");

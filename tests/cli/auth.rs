@@ -90,7 +90,7 @@ async fn names_of_the_old_call_centre_count_where_it_is_served() {
         assert_eq!(rooms["port"].as_integer(), Some(5009));
         assert_eq!(rooms["webhook_token"].as_str(), Some(".."));
         let url = config["engine"]["url"].as_str().unwrap();
-        assert!(url.ends_with("@redis:6380"), "{url}");
+        assert!(url.ends_with("@redis:6380/0"), "{url}");
         let origins = &config["apps"][0]["allowed_origins"];
         assert_eq!(origins.as_array().unwrap().len(), 2);
         assert!(

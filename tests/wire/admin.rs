@@ -118,13 +118,51 @@ impl Operator {
     }
 }
 
-/// Whether a value is what a JSON schema says; knows as much of JSON Schema as the
-/// document has.
+/// Whether a value is what a JSON schema says, and has no member of which it says
+/// nothing; knows as much of JSON Schema as the document has.
 fn fits(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {
+    fits_openly(document, schema, value)?;
+    let mut known = BTreeSet::new();
+    let has_others = members(document, schema, &mut known);
+    let given = value.as_object().into_iter().flatten();
+    match given
+        .map(|(name, _)| name)
+        .find(|name| !known.contains(*name))
+    {
+        Some(name) if !has_others => Err(format!("{name} is not documented")),
+        _ => Ok(()),
+    }
+}
+
+/// Collects the members that a schema names; returns whether there may be others.
+fn members(document: &Value, schema: &Value, known: &mut BTreeSet<String>) -> bool {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let target = document.pointer(reference.trim_start_matches('#'));
+        return members(document, target.unwrap(), known);
+    }
+    let parts: Vec<&Value> = ["allOf", "oneOf"]
+        .iter()
+        .filter_map(|name| schema[name].as_array())
+        .flatten()
+        .collect();
+    let own = schema["properties"].as_object();
+    known.extend(own.into_iter().flatten().map(|(name, _)| name.clone()));
+    let mut has_others = schema
+        .get("additionalProperties")
+        .is_some_and(|more| more != false)
+        || (parts.is_empty() && schema.get("type").is_none());
+    for part in parts {
+        has_others |= members(document, part, known);
+    }
+    has_others
+}
+
+/// As [`fits`], but for members that are not named.
+fn fits_openly(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {
     if let Some(reference) = schema["$ref"].as_str() {
         let target = document.pointer(reference.trim_start_matches('#'));
         let target = target.ok_or_else(|| format!("{reference} does not exist"))?;
-        return fits(document, target, value);
+        return fits_openly(document, target, value);
     }
     if let Some(choices) = schema["oneOf"].as_array() {
         let fitting = choices
@@ -136,7 +174,8 @@ fn fits(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {
         };
     }
     if let Some(all) = schema["allOf"].as_array() {
-        return all.iter().try_for_each(|part| fits(document, part, value));
+        let mut all = all.iter();
+        return all.try_for_each(|part| fits_openly(document, part, value));
     }
     let types: Vec<&str> = match &schema["type"] {
         Value::String(one) => vec![one],
@@ -315,13 +354,17 @@ async fn every_operation_answers_as_the_document_says() {
             .to_string()
             .contains(created["secret"].as_str().unwrap())
     );
-    let patch = json!({"limits": {"connections": null}, "watchlist": true});
+    let patch = json!({"limits": {"connections": null}, "watchlist": true,
+        "bind_sessions": true, "history": [{"channels": "kitchen*"}]});
     let patched = operator.call("PATCH", "/apps/7", &patch).await.json();
     assert_eq!(patched["settings"]["limits"]["connections"], Value::Null);
     assert_eq!(patched["settings"]["client_events"], true);
+    assert_eq!(patched["settings"]["bind_sessions"], true);
+    assert_eq!(patched["settings"]["history"][0]["seconds"], 3_600);
     for bad in [
         json!({"limits": {"presence_members": 0}}),
         json!({"limits": {"presence": 1}}),
+        json!({"history": [{"channels": "kit chen"}]}),
         json!([]),
     ] {
         let refused = operator.refused("PATCH", "/apps/7", &bad).await;
@@ -417,6 +460,11 @@ async fn every_operation_answers_as_the_document_says() {
     assert_eq!(operator.refused("GET", &elsewhere, &nothing).await.0, 404);
     let kept = json!({"url": receiver.url(), "events": ["cache_miss"],
         "headers": {"X-Token": ".."}});
+    // Nobody is to read it at another URL.
+    let moved = json!({"url": "http://127.0.0.1:9/", "events": ["cache_miss"],
+        "headers": {"X-Token": ".."}});
+    let refused = operator.refused("PUT", &path, &moved).await;
+    assert_eq!(refused, (422, "invalid_value".to_owned()));
     let replaced = operator.call("PUT", &path, &kept).await.json();
     let path = format!("/apps/7/webhooks/{}", replaced["id"].as_str().unwrap());
     operator
@@ -483,10 +531,15 @@ async fn every_operation_answers_as_the_document_says() {
     // Statistics and nodes.
     let statistics = operator.get("/apps/7/statistics").await;
     assert_eq!(statistics["now"]["api_events"], 1);
+    // Though the webhook is no more.
+    assert_eq!(statistics["now"]["webhooks_delivered"], 2);
     assert_eq!(statistics["day"]["limit"], 1_000);
     let total = operator.get("/statistics?span=hour").await;
     assert!(total["now"]["connections"].as_u64().unwrap() >= 1);
     let nodes = operator.get("/nodes").await;
+    let name = nodes["nodes"][0]["name"].as_str().unwrap();
+    let port = server.address.port();
+    assert!(name.ends_with(&format!(":{port}")), "{name}");
     assert_eq!(
         (
             &nodes["nodes"][0]["is_this"],

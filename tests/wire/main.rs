@@ -28,6 +28,7 @@ mod model;
 mod monitoring;
 mod moving_in;
 mod ops;
+mod orders;
 mod postgres;
 mod presence;
 mod private;

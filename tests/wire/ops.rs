@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpSocket, TcpStream};
 
-use super::support::{HttpClient, TestServer};
+use super::support::{HttpClient, TestServer, soon};
 
 #[tokio::test]
 async fn probes_answer_on_both_ports() {
@@ -113,4 +114,30 @@ async fn a_server_that_leaves_asks_to_connect_anew() {
 
     assert_eq!(after.status, 200);
     assert_eq!(after.headers["connection"], "close");
+}
+
+/// Whoever asks and does not read takes the last answers with them.
+#[tokio::test]
+async fn a_reader_of_metrics_who_does_not_read_cannot_keep_the_server() {
+    let mut server = TestServer::start().await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    socket.set_send_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(server.metrics_address).await.unwrap();
+    let requests = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
+    // Until the server takes no more of them, since it cannot get rid of its answers.
+    let is_taken = async |stream: &mut TcpStream| {
+        let written = stream.write_all(requests.as_bytes());
+        tokio::time::timeout(Duration::from_secs(2), written)
+            .await
+            .is_ok()
+    };
+    soon("a full socket", async {
+        while is_taken(&mut stream).await {}
+    })
+    .await;
+
+    server.stop();
+
+    server.ended().await;
 }

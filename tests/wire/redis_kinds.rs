@@ -72,7 +72,7 @@ async fn are_one(one: &TestServer, two: &TestServer, round: &str) {
 }
 
 /// Three servers that share the slots.
-async fn cluster() -> Vec<Redis> {
+pub(crate) async fn cluster() -> Vec<Redis> {
     let mut servers = Vec::new();
     let mut buses = Vec::new();
     for _ in 0..3 {

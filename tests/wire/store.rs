@@ -8,6 +8,7 @@ use fanfare::hub::{Hub, Timeouts};
 use fanfare::store::{Database, Entry, Journal, Progress, Span, StoreError, Sums, UsageRow};
 use fanfare::usage::{Retention, Usage};
 use fanfare_protocol::{AppKey, AppSecret, request};
+use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use sqlx::AnyPool;
 use tempfile::TempDir;
@@ -16,6 +17,8 @@ use tokio_util::task::TaskTracker;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
 use crate::support::{Answer, TestServer, app, eventually, now, soon};
+
+type Change = Result<(), StoreError>;
 
 const MASTER_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const NEW_MASTER_KEY: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
@@ -78,6 +81,14 @@ fn pair(key: &str, secret: &str) -> KeyConfig {
     }
 }
 
+/// A change of an app that nobody refuses.
+fn set(change: impl FnOnce(&mut AppConfig)) -> impl FnOnce(&mut AppConfig) -> Change {
+    |app| {
+        change(app);
+        Ok(())
+    }
+}
+
 fn target(key: &str) -> String {
     format!("/app/{key}?protocol=7")
 }
@@ -132,7 +143,7 @@ async fn apps_are_created_changed_and_deleted(on: &TestDatabase) {
     assert_eq!(database.list().await.unwrap().len(), 1);
 
     database
-        .update("1", |app| app.watchlist = true)
+        .update("1", set(|app| app.watchlist = true))
         .await
         .unwrap();
     database.add_key("1", &pair("key-3", "s3")).await.unwrap();
@@ -147,11 +158,25 @@ async fn apps_are_created_changed_and_deleted(on: &TestDatabase) {
         [pair("key-3", "s3")]
     );
 
+    // A change that is refused is none.
+    let before = database.changes_since(-1).await.unwrap().revision;
+    let refused = database.update("1", |app| {
+        app.watchlist = false;
+        Err(StoreError::Exists("it".to_owned()))
+    });
+    assert!(matches!(refused.await, Err(StoreError::Exists(_))));
+    assert!(database.get("1").await.unwrap().config.watchlist);
+    let after = database.changes_since(-1).await.unwrap().revision;
+    assert_eq!(after, before);
+    // More at once than there are connections.
+    let add = |app: &mut AppConfig| app.limits.connections = app.limits.connections.map(|n| n + 1);
+    let changes = (0..16).map(|_| database.update("1", set(add)));
+    try_join_all(changes).await.unwrap();
+    let stored = database.get("1").await.unwrap().config;
+    assert_eq!(stored.limits.connections, Some(5 + 16));
+
     database.delete("1").await.unwrap();
-    assert!(matches!(
-        database.get("1").await,
-        Err(StoreError::NotFound(_))
-    ));
+    assert!(matches!(database.get("1").await, Err(StoreError::NoApp(_))));
     assert!(database.delete("1").await.is_err());
     database.create(&created).await.unwrap();
 }
@@ -236,7 +261,7 @@ async fn a_running_server_follows(on: &TestDatabase) {
     // A switch reaches connections that exist.
     client.subscribe("news").await;
     database
-        .update("1", |app| app.subscription_count = true)
+        .update("1", set(|app| app.subscription_count = true))
         .await
         .unwrap();
     soon("the count", async {
@@ -266,14 +291,14 @@ async fn a_running_server_follows(on: &TestDatabase) {
 
     // Disabling closes what there is and refuses what comes.
     database
-        .update("1", |app| app.enabled = false)
+        .update("1", set(|app| app.enabled = false))
         .await
         .unwrap();
     assert_eq!(client.closed().await.0, 4003);
     assert_eq!(refusal(&server, "key-2").await, 4003);
     assert_eq!(get_channels(&server, "1", "key-1", "s").await.status, 403);
     database
-        .update("1", |app| app.enabled = true)
+        .update("1", set(|app| app.enabled = true))
         .await
         .unwrap();
     let mut client = soon("the app", async {
@@ -434,19 +459,21 @@ async fn a_webhook_request_belongs_to_one_server(on: &TestDatabase) {
     second.give_back().await.unwrap();
     assert_eq!(first.keep(true).await.unwrap(), []);
     first.prune().await.unwrap();
-    let log = database.webhook_log(Some("1"), 10).await.unwrap();
-    assert_eq!(
-        log,
-        [Entry {
-            state: "given_up".to_owned(),
-            attempts: 9,
-            status: Some(500),
-            latency_ms: Some(7),
-            error: Some("answered 500".to_owned()),
-            ..entry.clone()
-        }]
-    );
-    assert_eq!(database.webhook_log(Some("2"), 10).await.unwrap(), []);
+    let page = async |app, state, after, limit| {
+        let page = database.webhook_page(app, state, after, limit).await;
+        page.unwrap()
+    };
+    let given_up = Entry {
+        state: "given_up".to_owned(),
+        attempts: 9,
+        status: Some(500),
+        latency_ms: Some(7),
+        error: Some("answered 500".to_owned()),
+        ..entry.clone()
+    };
+    let log = page(Some("1"), None, None, 10).await;
+    assert_eq!(log, std::slice::from_ref(&given_up));
+    assert_eq!(page(Some("2"), None, None, 10).await, []);
 
     let again = database.redeliver(&entry.id).await.unwrap();
     let claimed = first.keep(true).await.unwrap();
@@ -456,6 +483,25 @@ async fn a_webhook_request_belongs_to_one_server(on: &TestDatabase) {
         (&again, &entry.events)
     );
     assert!(claimed[0].created_ms > entry.created_ms);
+
+    // The newest first, page by page, of one state and of all apps.
+    let other = Entry {
+        id: "00000000000000ab".to_owned(),
+        app_id: "2".to_owned(),
+        ..entry.clone()
+    };
+    second.accept(&other).await.unwrap();
+    let ids =
+        |page: Vec<Entry>| -> Vec<String> { page.into_iter().map(|entry| entry.id).collect() };
+    let all = ids(page(None, None, None, 10).await);
+    assert_eq!(all, [again.as_str(), &entry.id, &other.id]);
+    let first_two = page(None, None, None, 2).await;
+    let last = &first_two[1];
+    let rest = page(None, None, Some((last.created_ms, &last.id)), 2).await;
+    assert_eq!(ids(rest), [other.id.as_str()]);
+    assert_eq!(page(Some("1"), Some("given_up"), None, 1).await, [given_up]);
+    let waiting = ids(page(None, Some("waiting"), None, 10).await);
+    assert_eq!(waiting, [again.as_str(), &other.id]);
 }
 
 #[tokio::test]
@@ -530,12 +576,12 @@ async fn the_messages_of_a_day_survive_a_restart(on: &TestDatabase) {
 
 #[tokio::test]
 async fn counts_of_nodes_add_up_in_sqlite() {
-    counts_of_nodes_add_up(&TestDatabase::sqlite()).await;
+    Box::pin(counts_of_nodes_add_up(&TestDatabase::sqlite())).await;
 }
 
 #[tokio::test]
 async fn counts_of_nodes_add_up_in_postgres() {
-    counts_of_nodes_add_up(&TestDatabase::postgres().await).await;
+    Box::pin(counts_of_nodes_add_up(&TestDatabase::postgres().await)).await;
 }
 
 async fn counts_of_nodes_add_up(on: &TestDatabase) {
@@ -590,6 +636,19 @@ async fn counts_of_nodes_add_up(on: &TestDatabase) {
         .collect();
     assert_eq!(found, [(60, 12, 7, 107), (120, 1, 1, 1)]);
     assert_eq!(database.usage(minute, "1", 0, 60).await.unwrap(), []);
+    // Nodes that write the same day do not wait for one another.
+    let one: Vec<_> = (0..100).map(|id: u32| (id.to_string(), 1)).collect();
+    let two: Vec<_> = one.iter().cloned().rev().collect();
+    let write = async |messages: &Vec<(String, u64)>| {
+        for _ in 0..5 {
+            database.add_messages(7, messages.clone()).await.unwrap();
+        }
+    };
+    tokio::join!(write(&one), write(&two));
+    let all = database.messages_of(7).await.unwrap();
+    assert_eq!(all.len(), 100);
+    assert!(all.iter().all(|(_, messages)| *messages == 10), "{all:?}");
+    assert_eq!(database.messages_of(8).await.unwrap(), []);
     database.prune_usage(minute, 120).await.unwrap();
     assert_eq!(database.usage(minute, "1", 0, 180).await.unwrap().len(), 1);
     assert_eq!(
@@ -598,38 +657,91 @@ async fn counts_of_nodes_add_up(on: &TestDatabase) {
     );
 }
 
+fn quiet_hub() -> std::sync::Arc<Hub> {
+    let patience = Duration::from_secs(60);
+    std::sync::Arc::new(Hub::new(
+        std::sync::Arc::new(MemoryEngine::new()),
+        Timeouts {
+            ping_after: patience,
+            pong_wait: patience,
+            authorization: patience,
+            stalled_write: patience,
+        },
+        10,
+        TaskTracker::new(),
+    ))
+}
+
+const RETENTION: Retention = Retention {
+    minutes: Duration::from_secs(3_600),
+    hours: Duration::from_secs(86_400),
+};
+
+fn at(seconds: u64) -> std::time::SystemTime {
+    std::time::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+/// What an outage has heaped up may be more than a database takes at once.
+#[tokio::test]
+async fn statistics_that_wait_are_written_down_bit_by_bit() {
+    let on = TestDatabase::sqlite();
+    let database = on.open().await;
+    let hub = quiet_hub();
+    for id in 0..600 {
+        let app = fanfare::apps::App::new(&format!("{id:03}"), &format!("key-{id}"), "s");
+        let hub = hub.app(&std::sync::Arc::new(app));
+        let counter = &hub.counters.messages_sent;
+        counter.fetch_add(5, std::sync::atomic::Ordering::Relaxed);
+    }
+    let usage = Usage::new(
+        hub,
+        None,
+        Some(database.clone()),
+        RETENTION,
+        "node".to_owned(),
+    );
+    let sent = async |app: &str| {
+        let points = usage
+            .read(Some(app), Span::Minute, 0, 10_000)
+            .await
+            .unwrap();
+        points
+            .iter()
+            .map(|point| point.sums.messages_sent)
+            .sum::<u64>()
+    };
+    let raw = on.raw().await;
+    let run = async |statement: &'static str| {
+        sqlx::query(statement).execute(&raw).await.unwrap();
+    };
+    run("CREATE TRIGGER full BEFORE INSERT ON fanfare_usage WHEN NEW.app_id = '599' BEGIN SELECT RAISE(ABORT, 'full'); END").await;
+
+    usage.round(at(7_210)).await;
+    assert_eq!([sent("000").await, sent("599").await], [5, 0]);
+
+    run("DROP TRIGGER full").await;
+    usage.round(at(7_220)).await;
+    for app in ["000", "498", "499", "500", "599"] {
+        assert_eq!(sent(app).await, 5, "{app}");
+    }
+}
+
 /// With the clock as a parameter: what happens in one minute and the next.
 #[tokio::test]
 async fn a_node_writes_down_what_its_apps_did() {
     let on = TestDatabase::sqlite();
     let database = on.open().await;
-    let retention = Retention {
-        minutes: Duration::from_secs(3_600),
-        hours: Duration::from_secs(86_400),
-    };
     for store in [Some(database), None] {
-        let patience = Duration::from_secs(60);
-        let hub = std::sync::Arc::new(Hub::new(
-            std::sync::Arc::new(MemoryEngine::new()),
-            Timeouts {
-                ping_after: patience,
-                pong_wait: patience,
-                authorization: patience,
-                stalled_write: patience,
-            },
-            10,
-            TaskTracker::new(),
-        ));
+        let hub = quiet_hub();
         let app = std::sync::Arc::new(fanfare::apps::App::new("1", "key", "secret"));
         let usage = Usage::new(
             std::sync::Arc::clone(&hub),
             None,
             store,
-            retention,
+            RETENTION,
             "node".to_owned(),
         );
         let counters = &hub.app(&app).counters;
-        let at = |seconds| std::time::UNIX_EPOCH + Duration::from_secs(seconds);
         let add = |count| {
             counters
                 .messages_sent
@@ -747,7 +859,7 @@ async fn changes_of_an_app_reach_all_nodes() {
         .await;
     }
     database
-        .update("1", |app| app.enabled = false)
+        .update("1", set(|app| app.enabled = false))
         .await
         .unwrap();
 

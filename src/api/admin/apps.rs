@@ -11,7 +11,7 @@ use super::error::{AdminError, ErrorBody};
 use super::page::{self, PageQuery};
 use super::{Admin, Call, reply};
 use crate::apps::OverQuota;
-use crate::config::{AppConfig, KeyConfig, Plan};
+use crate::config::{AppConfig, HistoryRuleConfig, KeyConfig, Plan};
 use crate::http::Answer;
 use crate::store::StoredApp;
 
@@ -67,6 +67,8 @@ pub(super) struct AppSettings {
     soketi_answers: bool,
     /// What a connection above `limits.connections` is told.
     over_quota: OverQuota,
+    /// Whether a session belongs to the first user who is known on it.
+    bind_sessions: bool,
     /// Origins of pages that may connect. Empty: all.
     allowed_origins: Vec<String>,
     /// A preset for `limits.connections` and `limits.messages_per_day`, where
@@ -74,6 +76,8 @@ pub(super) struct AppSettings {
     plan: Plan,
     /// Whether events that come shortly after one another share a webhook.
     webhook_batching: bool,
+    /// Which channels keep their past events; a change takes the place of all.
+    history: Vec<HistoryRuleConfig>,
     limits: Limits,
 }
 
@@ -84,21 +88,46 @@ impl Default for AppSettings {
 }
 
 impl AppSettings {
+    /// Whatever is added to an app is shown here, or named as what is not.
     fn of(app: &AppConfig) -> Self {
+        let AppConfig {
+            id: _,
+            key: _,
+            secret: _,
+            keys: _,
+            webhooks: _,
+            enabled,
+            tls_only,
+            client_events,
+            subscription_count,
+            watchlist,
+            authorized_connections,
+            subscription_errors,
+            soketi_answers,
+            over_quota,
+            bind_sessions,
+            allowed_origins,
+            plan,
+            webhook_batching,
+            history,
+            limits,
+        } = app.clone();
         Self {
-            enabled: app.enabled,
-            tls_only: app.tls_only,
-            client_events: app.client_events,
-            subscription_count: app.subscription_count,
-            watchlist: app.watchlist,
-            authorized_connections: app.authorized_connections,
-            subscription_errors: app.subscription_errors,
-            soketi_answers: app.soketi_answers,
-            over_quota: app.over_quota,
-            allowed_origins: app.allowed_origins.clone(),
-            plan: app.plan,
-            webhook_batching: app.webhook_batching,
-            limits: app.limits.clone(),
+            enabled,
+            tls_only,
+            client_events,
+            subscription_count,
+            watchlist,
+            authorized_connections,
+            subscription_errors,
+            soketi_answers,
+            over_quota,
+            bind_sessions,
+            allowed_origins,
+            plan,
+            webhook_batching,
+            history,
+            limits,
         }
     }
 
@@ -112,9 +141,11 @@ impl AppSettings {
         app.subscription_errors = self.subscription_errors;
         app.soketi_answers = self.soketi_answers;
         app.over_quota = self.over_quota;
+        app.bind_sessions = self.bind_sessions;
         app.allowed_origins = self.allowed_origins;
         app.plan = self.plan;
         app.webhook_batching = self.webhook_batching;
+        app.history = self.history;
         app.limits = self.limits;
     }
 
@@ -209,24 +240,17 @@ impl Admin {
         let mut all: Vec<AppView> = file
             .map(|app| self.app_view(app, Origin::File, None))
             .collect();
-        let is_hidden = |id: &str| self.file_app(id).is_some();
-        match &self.parts.database {
-            Some(database) if database.is_read_only() => {
-                for app in database.soketi_apps().await? {
-                    if !is_hidden(app.id.as_str()) {
-                        let config = AppConfig::of(&app);
-                        all.push(self.app_view(&config, Origin::SoketiTable, None));
-                    }
+        if let Some(database) = &self.parts.database {
+            let origin = if database.is_read_only() {
+                Origin::SoketiTable
+            } else {
+                Origin::Database
+            };
+            for (app, created_ms) in database.all_apps().await? {
+                if self.file_app(&app.id).is_none() {
+                    all.push(self.app_view(&app, origin, created_ms));
                 }
             }
-            Some(database) => {
-                for app in database.list().await? {
-                    if !is_hidden(&app.config.id) {
-                        all.push(self.stored_view(&app));
-                    }
-                }
-            }
-            None => {}
         }
         all.sort_unstable_by(|one, other| one.id.cmp(&other.id));
         Ok(all)
@@ -245,11 +269,10 @@ impl Admin {
                 let app = self.app(id).await?;
                 Ok((AppConfig::of(&app), Origin::SoketiTable, None))
             }
-            Some(database) => match database.get(id).await {
-                Ok(app) => Ok((app.config, Origin::Database, Some(app.created_ms))),
-                Err(crate::store::StoreError::NotFound(_)) => Err(AdminError::unknown_app(id)),
-                Err(error) => Err(error.into()),
-            },
+            Some(database) => {
+                let app = database.get(id).await?;
+                Ok((app.config, Origin::Database, Some(app.created_ms)))
+            }
             None => Err(AdminError::unknown_app(id)),
         }
     }
@@ -283,15 +306,14 @@ pub(super) async fn create(admin: &Admin, call: &Call<'_>) -> Result<Answer, Adm
     } else {
         call.body()?
     };
-    let random = || rand::random_range(1_000_000..10_000_000u32).to_string();
-    let id = new.id.unwrap_or_else(random);
+    let id = new.id.unwrap_or_else(AppConfig::random_id);
     let database = admin.writable(&id)?;
     let pair = KeyConfig::random();
     let mut app = AppConfig::new(&id, &pair.key, pair.secret.reveal());
     new.settings.apply(&mut app);
-    database.create(&app).await?;
+    // Nothing is asked from here on that could fail: the secret is not told again.
+    let created = database.create(&app).await?;
     admin.changed().await;
-    let created = database.get(&id).await?;
     Ok(reply(
         StatusCode::CREATED,
         &CreatedApp {
@@ -333,19 +355,13 @@ pub(super) async fn update(admin: &Admin, call: &Call<'_>) -> Result<Answer, Adm
     let id = call.parameter(0);
     let database = admin.writable(id)?;
     let patch: Value = call.body()?;
-    let mut refusal = None;
-    let change = |app: &mut AppConfig| match AppSettings::of(app).patched(&patch) {
-        Ok(settings) => settings.apply(app),
-        Err(error) => refusal = Some(error),
+    let change = |app: &mut AppConfig| {
+        AppSettings::of(app).patched(&patch)?.apply(app);
+        Ok::<_, AdminError>(())
     };
-    let outcome = database.update(id, change).await;
-    if let Some(refusal) = refusal {
-        return Err(refusal);
-    }
-    outcome.map_err(|error| known(error, id))?;
+    let changed = database.update(id, change).await?;
     admin.changed().await;
-    let stored = database.get(id).await.map_err(|error| known(error, id))?;
-    Ok(reply(StatusCode::OK, &admin.stored_view(&stored)))
+    Ok(reply(StatusCode::OK, &admin.stored_view(&changed)))
 }
 
 /// Delete an app
@@ -360,22 +376,9 @@ pub(super) async fn update(admin: &Admin, call: &Call<'_>) -> Result<Answer, Adm
 pub(super) async fn delete(admin: &Admin, call: &Call<'_>) -> Result<Answer, AdminError> {
     let id = call.parameter(0);
     let database = admin.writable(id)?;
-    database
-        .delete(id)
-        .await
-        .map_err(|error| known(error, id))?;
+    database.delete(id).await?;
     admin.changed().await;
     Ok(super::nothing())
-}
-
-/// What a write could not find is the app.
-pub(super) fn known(error: crate::store::StoreError, id: &str) -> AdminError {
-    match error {
-        crate::store::StoreError::NotFound(what) if what.starts_with("app ") => {
-            AdminError::unknown_app(id)
-        }
-        error => error.into(),
-    }
 }
 
 #[cfg(test)]

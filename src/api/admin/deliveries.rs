@@ -121,9 +121,17 @@ fn view(entry: Entry) -> DeliveryView {
 
 fn log(admin: &Admin) -> Result<&Database, AdminError> {
     let database = admin.parts.database.as_ref();
-    database
-        .filter(|database| !database.is_read_only())
-        .ok_or_else(AdminError::no_database)
+    let database = database.ok_or_else(AdminError::no_database)?;
+    if database.is_read_only() {
+        // The log would be beside the table of somebody else.
+        return Err(AdminError::new(
+            StatusCode::CONFLICT,
+            "read_only",
+            "with the apps of store.soketi_table there is no log of webhooks",
+        )
+        .expected("apps in tables of our own: store.url without store.soketi_table"));
+    }
+    Ok(database)
 }
 
 async fn find(admin: &Admin, call: &Call<'_>) -> Result<Entry, AdminError> {
@@ -153,7 +161,7 @@ pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Answer, Admin
     let after = query.after.as_deref().map(position).transpose()?;
     let state = query.state.map(DeliveryState::name);
     let entries = log(admin)?
-        .webhook_page(call.parameter(0), state, after, limit + 1)
+        .webhook_page(Some(call.parameter(0)), state, after, limit + 1)
         .await?;
     let (entries, next) = page::cut(entries, limit, |entry| {
         format!("{}-{}", entry.created_ms, entry.id)

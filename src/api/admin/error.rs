@@ -132,10 +132,11 @@ impl From<StoreError> for AdminError {
         let message = error.to_string();
         match error {
             StoreError::Exists(_) => Self::new(StatusCode::CONFLICT, "exists", message),
+            StoreError::NoApp(id) => Self::unknown_app(&id),
             StoreError::NotFound(_) => Self::not_found("not_found", message),
             StoreError::Invalid(_) => Self::invalid(message),
             StoreError::ReadOnly => Self::new(StatusCode::CONFLICT, "read_only", message),
-            StoreError::Database(_) => {
+            StoreError::Database(_) | StoreError::NoAnswer(_) => {
                 tracing::warn!(error = message, "an admin request needs the database");
                 let message = "the database does not answer";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message).retry_after(1)

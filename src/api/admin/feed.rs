@@ -226,6 +226,61 @@ fn kinds(text: &str) -> Result<Vec<FeedKind>, AdminError> {
         .collect()
 }
 
+/// What a feed was told of. Most of it may be nothing for the viewer, so nothing is
+/// made of it yet.
+#[derive(Debug)]
+enum Seen {
+    Hub(HubEvent),
+    Published(Published),
+}
+
+impl Seen {
+    /// `None` for what another node has shown already.
+    fn kind(&self) -> Option<FeedKind> {
+        let Self::Hub(event) = self else {
+            return Some(FeedKind::ApiEvent);
+        };
+        Some(match event.kind {
+            HubEventKind::ConnectionOpened { .. } => FeedKind::Connected,
+            HubEventKind::ConnectionClosed { .. } => FeedKind::Disconnected,
+            HubEventKind::Occupied { .. } => FeedKind::Occupied,
+            HubEventKind::Vacated { .. } => FeedKind::Vacated,
+            HubEventKind::MemberAdded { .. } => FeedKind::MemberAdded,
+            HubEventKind::MemberRemoved { .. } => FeedKind::MemberRemoved,
+            HubEventKind::Subscribed { .. } => FeedKind::Subscribed,
+            HubEventKind::Unsubscribed { .. } => FeedKind::Unsubscribed,
+            HubEventKind::SubscriptionCount { .. } => FeedKind::SubscriptionCount,
+            HubEventKind::ClientEvent { .. } => FeedKind::ClientEvent,
+            HubEventKind::CacheMiss { .. } => FeedKind::CacheMiss,
+            HubEventKind::QuotaWarning { .. } => FeedKind::QuotaWarning,
+            HubEventKind::UserOnline { .. } => FeedKind::UserOnline,
+            HubEventKind::UserOffline { .. } => FeedKind::UserOffline,
+            HubEventKind::Inherited(_) => return None,
+        })
+    }
+}
+
+/// The channel that something happened on.
+fn channel(event: &HubEventKind) -> Option<&ChannelName> {
+    match event {
+        HubEventKind::Occupied { channel }
+        | HubEventKind::Vacated { channel }
+        | HubEventKind::MemberAdded { channel, .. }
+        | HubEventKind::MemberRemoved { channel, .. }
+        | HubEventKind::Subscribed { channel, .. }
+        | HubEventKind::Unsubscribed { channel, .. }
+        | HubEventKind::SubscriptionCount { channel, .. }
+        | HubEventKind::ClientEvent { channel, .. }
+        | HubEventKind::CacheMiss { channel } => Some(channel),
+        HubEventKind::ConnectionOpened { .. }
+        | HubEventKind::ConnectionClosed { .. }
+        | HubEventKind::QuotaWarning { .. }
+        | HubEventKind::Inherited(_)
+        | HubEventKind::UserOnline { .. }
+        | HubEventKind::UserOffline { .. } => None,
+    }
+}
+
 /// What one viewer wants to see, and may.
 #[derive(Debug)]
 struct Filter {
@@ -256,7 +311,7 @@ impl Feed {
     /// The next piece of text; `None` when the server stops.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            let event = tokio::select! {
+            let seen = tokio::select! {
                 biased;
                 () = self.closing.cancelled() => return None,
                 _ = self.seconds.tick() => {
@@ -265,24 +320,18 @@ impl Feed {
                     }
                     continue;
                 }
-                event = self.events.recv() => match event {
-                    Ok(event) => self.filter.hub_event(event),
-                    Err(RecvError::Lagged(lost)) => {
-                        self.left_out += lost;
-                        None
-                    }
-                    Err(RecvError::Closed) => return None,
-                },
-                event = self.watcher.published.recv() => match event {
-                    Ok(event) => self.filter.published(&event),
-                    Err(RecvError::Lagged(lost)) => {
-                        self.left_out += lost;
-                        None
-                    }
-                    Err(RecvError::Closed) => return None,
-                },
+                event = self.events.recv() => event.map(Seen::Hub),
+                event = self.watcher.published.recv() => event.map(Seen::Published),
             };
-            let Some(event) = event else {
+            let seen = match seen {
+                Ok(seen) => self.filter.wanted(&seen).map(|kind| (kind, seen)),
+                Err(RecvError::Lagged(lost)) => {
+                    self.left_out += lost;
+                    None
+                }
+                Err(RecvError::Closed) => return None,
+            };
+            let Some((kind, seen)) = seen else {
                 // Others' events must not keep the task busy without end.
                 tokio::task::coop::consume_budget().await;
                 continue;
@@ -292,6 +341,7 @@ impl Feed {
                 continue;
             }
             self.left -= 1;
+            let event = self.filter.show(kind, seen);
             return Some(self.write(&event));
         }
     }
@@ -321,122 +371,83 @@ impl Feed {
 }
 
 impl Filter {
-    fn takes(&self, app: &AppId, kind: FeedKind, channel: Option<&ChannelName>) -> bool {
-        self.app.as_ref().is_none_or(|wanted| wanted == app)
-            && self
-                .kinds
-                .as_ref()
-                .is_none_or(|kinds| kinds.contains(&kind))
-            && self.channel_prefix.as_ref().is_none_or(|prefix| {
-                channel.is_some_and(|channel| channel.as_str().starts_with(prefix))
-            })
+    /// The kind of it, if the viewer wants to see it.
+    fn wanted(&self, seen: &Seen) -> Option<FeedKind> {
+        let (app, channel) = match seen {
+            Seen::Hub(event) => (&event.app, channel(&event.kind)),
+            Seen::Published(event) => (&event.app, Some(&event.channel)),
+        };
+        let is_of_app = self.app.as_ref().is_none_or(|wanted| wanted == app);
+        let has_prefix = self.channel_prefix.as_ref().is_none_or(|prefix| {
+            channel.is_some_and(|channel| channel.as_str().starts_with(prefix))
+        });
+        let is_kind =
+            |kind: &FeedKind| self.kinds.as_ref().is_none_or(|kinds| kinds.contains(kind));
+        seen.kind()
+            .filter(|kind| is_of_app && has_prefix && is_kind(kind))
     }
 
-    fn published(&self, published: &Published) -> Option<FeedEvent> {
-        let Published {
-            app,
-            channel,
-            event,
-            data,
-            size,
-        } = published;
-        let kind = FeedKind::ApiEvent;
-        self.takes(app, kind, Some(channel)).then(|| FeedEvent {
-            app_id: Some(app.to_string()),
-            event: Some(event.to_string()),
-            data: self.data(channel, data),
-            data_bytes: Some(*size),
-            channel: Some(channel.to_string()),
-            ..FeedEvent::new(kind)
-        })
-    }
-
-    fn hub_event(&self, event: HubEvent) -> Option<FeedEvent> {
-        let app = event.app;
-        let channel = match &event.kind {
-            HubEventKind::Occupied { channel }
-            | HubEventKind::Vacated { channel }
-            | HubEventKind::MemberAdded { channel, .. }
-            | HubEventKind::MemberRemoved { channel, .. }
-            | HubEventKind::Subscribed { channel, .. }
-            | HubEventKind::Unsubscribed { channel, .. }
-            | HubEventKind::SubscriptionCount { channel, .. }
-            | HubEventKind::ClientEvent { channel, .. }
-            | HubEventKind::CacheMiss { channel } => Some(channel.clone()),
-            HubEventKind::ConnectionOpened { .. }
-            | HubEventKind::ConnectionClosed { .. }
-            | HubEventKind::QuotaWarning { .. }
-            | HubEventKind::Inherited(_)
-            | HubEventKind::UserOnline { .. }
-            | HubEventKind::UserOffline { .. } => None,
-        };
-        let mut shown = self.without_channel(event.kind)?;
-        if !self.takes(&app, shown.kind, channel.as_ref()) {
-            return None;
-        }
-        shown.app_id = Some(app.to_string());
-        shown.channel = channel.map(|channel| channel.to_string());
-        Some(shown)
-    }
-
-    /// `None` for what another node has shown already.
-    fn without_channel(&self, event: HubEventKind) -> Option<FeedEvent> {
-        let new = FeedEvent::new;
-        let socket = |kind, socket_id: fanfare_protocol::SocketId| FeedEvent {
-            socket_id: Some(socket_id.to_string()),
-            ..new(kind)
-        };
-        let user = |kind, user_id: fanfare_protocol::UserId| FeedEvent {
-            user_id: Some(user_id.to_string()),
-            ..new(kind)
-        };
-        Some(match event {
-            HubEventKind::Inherited(_) => return None,
-            HubEventKind::ConnectionOpened { socket_id } => socket(FeedKind::Connected, socket_id),
-            HubEventKind::ConnectionClosed { socket_id } => {
-                socket(FeedKind::Disconnected, socket_id)
+    fn show(&self, kind: FeedKind, seen: Seen) -> FeedEvent {
+        let mut shown = FeedEvent::new(kind);
+        match seen {
+            Seen::Published(event) => {
+                shown.app_id = Some(event.app.to_string());
+                shown.data = self.data(&event.channel, &event.data);
+                shown.data_bytes = Some(event.size);
+                shown.channel = Some(event.channel.to_string());
+                shown.event = Some(event.event.to_string());
             }
-            HubEventKind::Occupied { .. } => new(FeedKind::Occupied),
-            HubEventKind::Vacated { .. } => new(FeedKind::Vacated),
-            HubEventKind::MemberAdded { user_id, .. } => user(FeedKind::MemberAdded, user_id),
-            HubEventKind::MemberRemoved { user_id, .. } => user(FeedKind::MemberRemoved, user_id),
+            Seen::Hub(event) => {
+                shown.app_id = Some(event.app.to_string());
+                shown.channel = channel(&event.kind).map(ToString::to_string);
+                self.add(&mut shown, event.kind);
+            }
+        }
+        shown
+    }
+
+    /// Adds what an event has beside app and channel.
+    fn add(&self, shown: &mut FeedEvent, event: HubEventKind) {
+        match event {
+            HubEventKind::ConnectionOpened { socket_id }
+            | HubEventKind::ConnectionClosed { socket_id } => {
+                shown.socket_id = Some(socket_id.to_string());
+            }
+            HubEventKind::MemberAdded { user_id, .. }
+            | HubEventKind::MemberRemoved { user_id, .. }
+            | HubEventKind::UserOnline { user_id }
+            | HubEventKind::UserOffline { user_id } => {
+                shown.user_id = Some(user_id.to_string());
+            }
             HubEventKind::Subscribed {
                 socket_id, user_id, ..
-            } => FeedEvent {
-                user_id: user_id.map(|user_id| user_id.to_string()),
-                ..socket(FeedKind::Subscribed, socket_id)
-            },
-            HubEventKind::Unsubscribed {
+            }
+            | HubEventKind::Unsubscribed {
                 socket_id, user_id, ..
-            } => FeedEvent {
-                user_id: user_id.map(|user_id| user_id.to_string()),
-                ..socket(FeedKind::Unsubscribed, socket_id)
-            },
-            HubEventKind::SubscriptionCount { count, .. } => FeedEvent {
-                count: Some(count as u64),
-                ..new(FeedKind::SubscriptionCount)
-            },
+            } => {
+                shown.socket_id = Some(socket_id.to_string());
+                shown.user_id = user_id.map(|user_id| user_id.to_string());
+            }
             HubEventKind::ClientEvent {
                 channel,
                 event,
                 data,
                 socket_id,
                 user_id,
-            } => FeedEvent {
-                user_id: user_id.map(|user_id| user_id.to_string()),
-                event: Some(event.to_string()),
-                data: self.data(&channel, &data),
-                data_bytes: Some(data.len()),
-                ..socket(FeedKind::ClientEvent, socket_id)
-            },
-            HubEventKind::CacheMiss { .. } => new(FeedKind::CacheMiss),
-            HubEventKind::QuotaWarning { limit } => FeedEvent {
-                count: Some(limit),
-                ..new(FeedKind::QuotaWarning)
-            },
-            HubEventKind::UserOnline { user_id } => user(FeedKind::UserOnline, user_id),
-            HubEventKind::UserOffline { user_id } => user(FeedKind::UserOffline, user_id),
-        })
+            } => {
+                shown.socket_id = Some(socket_id.to_string());
+                shown.user_id = user_id.map(|user_id| user_id.to_string());
+                shown.event = Some(event.to_string());
+                shown.data = self.data(&channel, &data);
+                shown.data_bytes = Some(data.len());
+            }
+            HubEventKind::SubscriptionCount { count, .. } => shown.count = Some(count as u64),
+            HubEventKind::QuotaWarning { limit } => shown.count = Some(limit),
+            HubEventKind::Occupied { .. }
+            | HubEventKind::Vacated { .. }
+            | HubEventKind::CacheMiss { .. }
+            | HubEventKind::Inherited(_) => {}
+        }
     }
 
     /// The beginning of the data, where it may be seen.

@@ -4,7 +4,6 @@ use hyper::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::apps::known;
 use super::error::{AdminError, ErrorBody};
 use super::{Admin, Call, nothing, reply};
 use crate::config::KeyConfig;
@@ -65,8 +64,7 @@ pub(super) async fn create(admin: &Admin, call: &Call<'_>) -> Result<Answer, Adm
     let id = call.parameter(0);
     let database = admin.writable(id)?;
     let pair = KeyConfig::random();
-    let added = database.add_key(id, &pair).await;
-    added.map_err(|error| known(error, id))?;
+    database.add_key(id, &pair).await?;
     admin.changed().await;
     Ok(reply(
         StatusCode::CREATED,
@@ -90,7 +88,7 @@ pub(super) async fn create(admin: &Admin, call: &Call<'_>) -> Result<Answer, Adm
 pub(super) async fn delete(admin: &Admin, call: &Call<'_>) -> Result<Answer, AdminError> {
     let (id, key) = (call.parameter(0), call.parameter(1));
     let database = admin.writable(id)?;
-    let stored = database.get(id).await.map_err(|error| known(error, id))?;
+    let stored = database.get(id).await?;
     let keys: Vec<String> = stored
         .config
         .pairs()
@@ -105,8 +103,7 @@ pub(super) async fn delete(admin: &Admin, call: &Call<'_>) -> Result<Answer, Adm
         )
         .expected("another key, made with POST on /keys, before this one is deleted"));
     }
-    let removed = database.remove_key(id, key).await;
-    removed.map_err(|error| known(error, id))?;
+    database.remove_key(id, key).await?;
     admin.changed().await;
     Ok(nothing())
 }

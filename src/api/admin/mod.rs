@@ -53,8 +53,8 @@ const ROOT: &str = "/admin/v1";
 /// Bytes of a body.
 const MAX_BODY: usize = 256 << 10;
 
-/// Time to do what is asked for; a webhook that is tried out has time-outs of its
-/// own, which are shorter.
+/// Time to do what is asked for. A webhook that is tried out has no more either,
+/// whatever its own time-outs are and however many others wait to be sent.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Wrong tokens that may come from one address in a minute; then nothing from there

@@ -40,7 +40,7 @@ pub(super) struct Statistics {
     #[serde(skip_serializing_if = "Option::is_none")]
     day: Option<Day>,
     span: Span,
-    /// All nodes together, the oldest first. Spans in which nothing happened are
+    /// All nodes together, the oldest first. Spans in which an app did nothing are
     /// left out; the last one goes on.
     points: Vec<Point>,
 }

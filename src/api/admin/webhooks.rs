@@ -7,7 +7,6 @@ use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::apps::known;
 use super::error::{AdminError, ErrorBody};
 use super::{Admin, Call, nothing, reply};
 use crate::config::{AppConfig, MASK, Secret, WebhookConfig};
@@ -47,7 +46,7 @@ pub(super) struct WebhookSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     channel_pattern: Option<String>,
     /// Further headers of each request. Their values are answered as `..`; a value
-    /// of `..` in a change stands for the one that is there.
+    /// of `..` in a change stands for the one that is there, while the URL is the same.
     #[serde(default)]
     headers: BTreeMap<String, String>,
 }
@@ -84,7 +83,8 @@ impl WebhookSettings {
         }
     }
 
-    /// The webhook of the configuration; masked values are taken from `before`.
+    /// The webhook of the configuration; masked values are taken from `before`, but
+    /// not sent to another URL: nobody is to read them there.
     fn to_config(&self, before: Option<&WebhookConfig>) -> Result<WebhookConfig, AdminError> {
         let mut config = WebhookConfig::new(&self.url, &self.events);
         config.channel_prefix.clone_from(&self.channel_prefix);
@@ -92,10 +92,11 @@ impl WebhookSettings {
         config.channel_pattern.clone_from(&self.channel_pattern);
         for (name, value) in &self.headers {
             let value = if value == MASK {
+                let before = before.filter(|before| before.url == self.url);
                 let kept = before.and_then(|before| before.headers.get(name)).cloned();
                 kept.ok_or_else(|| {
                     AdminError::invalid(format!("headers.{name} is masked"))
-                        .expected("its value, since there is none to keep")
+                        .expected("its value: there is none to keep, or it was for another URL")
                 })?
             } else {
                 Secret::from(value.as_str())
@@ -249,12 +250,7 @@ async fn change(
 ) -> Result<(), AdminError> {
     let id = call.parameter(0);
     let database = admin.writable(id)?;
-    let mut refusal = None;
-    let outcome = database.update(id, |app| refusal = change(app).err()).await;
-    if let Some(refusal) = refusal {
-        return Err(refusal);
-    }
-    outcome.map_err(|error| known(error, id))?;
+    database.update(id, change).await?;
     admin.changed().await;
     Ok(())
 }

@@ -1,12 +1,14 @@
-//! Redis for other parts of the server that keep something for all nodes.
+//! Redis for other parts of the program that keep something for all nodes.
 //!
 //! One connection, opened when it is needed and again after it was lost. While Redis
-//! is out of reach callers are told at once, and it is tried once a second.
+//! is out of reach callers are told at once, and it is tried once a second. Commands
+//! that wait for something are not for it, since all others would wait behind them:
+//! they have a [`WaitingConnection`].
 
 use std::fmt;
 use std::time::Duration;
 
-use ::redis::{FromRedisValue, Pipeline, RedisResult};
+use ::redis::{Cmd, FromRedisValue, Pipeline, RedisResult, ScriptInvocation};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -61,15 +63,43 @@ impl RedisCommands {
         commands: &Pipeline,
     ) -> Result<T, RedisUnavailable> {
         let mut connection = self.connection().await?;
-        let outcome: RedisResult<T> = commands.query_async(&mut connection).await;
-        match outcome {
-            Ok(answer) => Ok(answer),
-            Err(error) => {
-                // Cheap to open again, and what is broken stays broken.
-                self.state.lock().await.connection = None;
-                Err(RedisUnavailable(error.to_string()))
-            }
+        let outcome = commands.query_async(&mut connection).await;
+        self.checked(outcome).await
+    }
+
+    /// Runs a script, of which all keys belong together.
+    ///
+    /// # Errors
+    /// Redis is out of reach or refuses. Whether something was done is not known.
+    pub async fn invoke<T: FromRedisValue>(
+        &self,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T, RedisUnavailable> {
+        let mut connection = self.connection().await?;
+        let outcome = script.invoke_async(&mut connection).await;
+        self.checked(outcome).await
+    }
+
+    /// Opens a connection for commands that wait up to `patience`.
+    ///
+    /// # Errors
+    /// Redis is out of reach.
+    pub async fn waiting(&self, patience: Duration) -> Result<WaitingConnection, RedisUnavailable> {
+        let connect = async {
+            let mut connector = Connector::new(&self.settings)?;
+            // Boxed: it is rarely made, and large.
+            Box::pin(connector.connect_one(TIMEOUT, patience + TIMEOUT)).await
+        };
+        let connection: RedisResult<Connection> = connect.await;
+        connection.map(WaitingConnection).map_err(unavailable)
+    }
+
+    async fn checked<T>(&self, outcome: RedisResult<T>) -> Result<T, RedisUnavailable> {
+        if outcome.is_err() {
+            // Cheap to open again, and what is broken stays broken.
+            self.state.lock().await.connection = None;
         }
+        outcome.map_err(unavailable)
     }
 
     async fn connection(&self) -> Result<Connection, RedisUnavailable> {
@@ -88,14 +118,40 @@ impl RedisCommands {
                 state.connection = Some(connection.clone());
                 Ok(connection)
             }
-            Err(error) => Err(RedisUnavailable(error.to_string())),
+            Err(error) => Err(unavailable(error)),
         }
     }
 
     async fn connect(&self) -> RedisResult<Connection> {
         let mut connector = Connector::new(&self.settings)?;
         // Boxed: it is rarely made, and large.
-        Ok(Box::pin(connector.connect(TIMEOUT)).await?.commands)
+        Box::pin(connector.connect_one(TIMEOUT, TIMEOUT)).await
+    }
+}
+
+/// A connection for commands that wait. After an error it is of no use.
+pub struct WaitingConnection(Connection);
+
+impl WaitingConnection {
+    /// Sends one command, and waits for its answer.
+    ///
+    /// # Errors
+    /// Redis is out of reach or refuses. Whether something was done is not known.
+    ///
+    /// # Cancel safety
+    /// None: the command goes on in Redis, and what it takes is lost.
+    pub async fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisUnavailable> {
+        command.query_async(&mut self.0).await.map_err(unavailable)
+    }
+}
+
+fn unavailable(error: ::redis::RedisError) -> RedisUnavailable {
+    RedisUnavailable(error.to_string())
+}
+
+impl fmt::Debug for WaitingConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WaitingConnection(..)")
     }
 }
 

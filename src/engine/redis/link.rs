@@ -163,6 +163,33 @@ impl Connector {
     }
 }
 
+impl Connector {
+    /// Opens one connection for commands, each of which may take up to `answer`.
+    pub(super) async fn connect_one(
+        &mut self,
+        timeout: Duration,
+        answer: Duration,
+    ) -> RedisResult<Connection> {
+        let plain = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(timeout))
+            .set_response_timeout(Some(answer));
+        Ok(match self {
+            Self::Single(client) => Connection::One(
+                client
+                    .get_multiplexed_async_connection_with_config(&plain)
+                    .await?,
+            ),
+            Self::Sentinel(client) => {
+                Connection::One(client.get_async_connection_with_config(&plain).await?)
+            }
+            Self::Cluster(settings) => {
+                let client = cluster_builder(settings, timeout).response_timeout(answer);
+                Connection::Cluster(client.build()?.get_async_connection().await?)
+            }
+        })
+    }
+}
+
 fn cluster_builder(settings: &RedisSettings, timeout: Duration) -> ClusterClientBuilder {
     let urls: Vec<String> = settings
         .hosts

@@ -42,7 +42,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub use self::commands::{RedisCommands, RedisUnavailable};
+pub use self::commands::{RedisCommands, RedisUnavailable, WaitingConnection};
 use self::keys::{Keys, TopicId};
 use self::link::{Connection, Connector};
 use self::message::{Event, TERMINATE};
