@@ -10,8 +10,10 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::{Request, Response, StatusCode};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 /// The answer to a request.
@@ -81,6 +83,34 @@ pub struct Peer {
     pub address: IpAddr,
 }
 
+impl Peer {
+    /// Whether the request comes from this machine itself: no proxy has brought it, and
+    /// no page whose name was made to lead here.
+    #[must_use]
+    pub fn is_this_machine(&self, headers: &HeaderMap) -> bool {
+        let is_forwarded = ["forwarded", "via", "x-forwarded-for", "x-real-ip"]
+            .iter()
+            .any(|name| headers.contains_key(*name));
+        self.address.to_canonical().is_loopback() && !is_forwarded && names_loopback(headers)
+    }
+}
+
+/// Whether the request was made to this machine under a name of its own. A page of
+/// another site that had its name point here sends that name.
+fn names_loopback(headers: &HeaderMap) -> bool {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let Some(authority) = host.and_then(|host| host.parse::<Authority>().ok()) else {
+        return false;
+    };
+    let name = authority.host().trim_matches(['[', ']']);
+    name.eq_ignore_ascii_case("localhost")
+        || name
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
 /// Ends the connection that a request came on, at once and whatever waits to be
 /// written. Stands in the extensions of the request: for answers without end
 /// whose reader does not read.
@@ -102,6 +132,17 @@ pub trait Handler: Send + Sync + 'static {
 pub fn json_answer(body: impl Into<Bytes>) -> Answer {
     // Exactly this: clients compare it as a string.
     answer(StatusCode::OK, "application/json", body.into())
+}
+
+/// An answer whose content changes from one moment to the next.
+#[must_use]
+pub fn value_answer(status: StatusCode, body: &Value) -> Answer {
+    let body = Bytes::from(body.to_string());
+    let mut answer = answer(status, "application/json; charset=utf-8", body);
+    answer
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
 }
 
 /// An answer in words, a line of its own.

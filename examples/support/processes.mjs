@@ -68,7 +68,7 @@ export function start(name, program, arguments_, environment = {}) {
   children.push(child);
   return {
     eachLine: (listener) => listeners.add(listener),
-    says: (pattern) => {
+    says: (pattern, ms) => {
       const said = new Promise((resolve) => {
         const listener = (line) => {
           if (pattern.test(line)) {
@@ -79,7 +79,7 @@ export function start(name, program, arguments_, environment = {}) {
         listeners.add(listener);
         lines.forEach(listener);
       });
-      return within(said, `${name} to say ${pattern}`);
+      return within(said, `${name} to say ${pattern}`, ms);
     },
   };
 }

@@ -41,6 +41,18 @@ pub trait Adapter: Debug + Send + Sync {
     /// It cannot go on. It is started again after a pause.
     fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, anyhow::Result<()>>;
 
+    /// What it misses at the moment although it runs, such as a broker that is out of
+    /// reach. Anybody may read this: no names and no addresses.
+    fn missing(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether it works until the last client has gone to another node, and not only
+    /// until the server begins to stop.
+    fn serves_the_last_client(&self) -> bool {
+        false
+    }
+
     /// What it counts.
     fn figures(&self) -> Vec<Figure> {
         Vec::new()

@@ -6,6 +6,8 @@
 //! each other only [`auth`].
 
 pub mod auth;
+pub mod broker;
+pub mod chat;
 pub mod client;
 pub mod ground;
 pub mod order_worker;

@@ -50,6 +50,8 @@ pub struct AdapterState {
     pub restarts: u64,
     /// Why it was down the last time.
     pub problem: Option<String>,
+    /// What it misses while it works.
+    pub missing: Option<String>,
 }
 
 impl Adapters {
@@ -80,9 +82,15 @@ impl Adapters {
             .collect()
     }
 
-    /// Runs them in `tasks` until `stop`.
-    pub fn start(&self, tasks: &TaskTracker, stop: &CancellationToken) {
-        for index in 0..self.0.len() {
+    /// Runs them in `tasks` until `stop`, and those that serve the last client until
+    /// `finish`.
+    pub fn start(&self, tasks: &TaskTracker, stop: &CancellationToken, finish: &CancellationToken) {
+        for (index, supervised) in self.0.iter().enumerate() {
+            let stop = if supervised.adapter.serves_the_last_client() {
+                finish
+            } else {
+                stop
+            };
             let (adapters, stop) = (self.clone(), stop.clone());
             tasks.spawn(async move { adapters.0[index].keep_up(stop).await });
         }
@@ -97,6 +105,7 @@ impl Supervised {
             is_up: self.is_up.load(Ordering::Relaxed),
             restarts: self.restarts.load(Ordering::Relaxed),
             problem: problem.clone(),
+            missing: self.adapter.missing(),
         }
     }
 
@@ -205,7 +214,7 @@ mod tests {
         let adapters = Adapters::new(vec![Arc::clone(&adapter) as Arc<dyn Adapter>]);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
 
-        adapters.start(&tasks, &stop);
+        adapters.start(&tasks, &stop, &CancellationToken::new());
         adapter.works.acquire().await.unwrap().forget();
 
         let [state] = &adapters.states()[..] else {

@@ -57,9 +57,12 @@ impl Health {
     fn problems(&self) -> Vec<String> {
         let mut problems: Vec<String> = self.hub.engine().health().degraded.into_iter().collect();
         for adapter in self.adapters.states() {
+            let name = adapter.name;
             if !adapter.is_up {
                 // Why is in the log: anybody may read this.
-                problems.push(format!("adapter {} is down", adapter.name));
+                problems.push(format!("adapter {name} is down"));
+            } else if let Some(missing) = adapter.missing {
+                problems.push(format!("adapter {name}: {missing}"));
             }
         }
         problems

@@ -288,7 +288,7 @@ pub(super) fn start_log(config: &LogConfig) -> anyhow::Result<()> {
         LogFormat::Json => false,
     };
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(&config.level)?)
+        .with_env_filter(filter(&config.level)?)
         .with_writer(std::io::stderr);
     let outcome = if is_text {
         builder
@@ -299,4 +299,21 @@ pub(super) fn start_log(config: &LogConfig) -> anyhow::Result<()> {
         builder.json().flatten_event(true).try_init()
     };
     outcome.map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
+}
+
+/// What `level` lets through, but never the client of RabbitMQ: it writes down what it
+/// sends and receives, credentials and messages among it. What goes wrong is logged by
+/// the adapters.
+fn filter(level: &str) -> anyhow::Result<EnvFilter> {
+    let mut filter = EnvFilter::try_new(level)?;
+    for silenced in [
+        "lapin",
+        "amq_protocol",
+        "amq_protocol_tcp",
+        "async_rs",
+        "tcp_stream",
+    ] {
+        filter = filter.add_directive(format!("{silenced}=off").parse()?);
+    }
+    Ok(filter)
 }

@@ -286,7 +286,7 @@ impl AuthConfig {
     }
 }
 
-fn check_url(key: &str, url: Option<&str>) -> Result<(), ConfigError> {
+pub(super) fn check_url(key: &str, url: Option<&str>) -> Result<(), ConfigError> {
     let Some(url) = url else {
         return Ok(());
     };

@@ -342,6 +342,53 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
         "adapters.rooms.check_cities",
         Form::Flag,
     ),
+    (
+        "FANFARE_ADAPTERS_CHAT_ENABLED",
+        "adapters.chat.enabled",
+        Form::Flag,
+    ),
+    ("FANFARE_ADAPTERS_CHAT_APP", "adapters.chat.app", Form::Text),
+    ("FANFARE_ADAPTERS_CHAT_URL", "adapters.chat.url", Form::Text),
+    (
+        "FANFARE_ADAPTERS_CHAT_EXCHANGE",
+        "adapters.chat.exchange",
+        Form::Text,
+    ),
+    (
+        "FANFARE_ADAPTERS_CHAT_BINDINGS",
+        "adapters.chat.bindings",
+        Form::List,
+    ),
+    (
+        "FANFARE_ADAPTERS_CHAT_QUEUE_MODE",
+        "adapters.chat.queue_mode",
+        Form::Text,
+    ),
+    (
+        "FANFARE_ADAPTERS_CHAT_PER_NODE_ABOVE",
+        "adapters.chat.per_node_above",
+        Form::Number,
+    ),
+    (
+        "FANFARE_ADAPTERS_CHAT_PREFETCH",
+        "adapters.chat.prefetch",
+        Form::Number,
+    ),
+    (
+        "FANFARE_ADAPTERS_CHAT_OFFLINE_BUFFER_S",
+        "adapters.chat.offline_buffer_s",
+        Form::Number,
+    ),
+    (
+        "FANFARE_ADAPTERS_CHAT_TOKEN",
+        "adapters.chat.token",
+        Form::Text,
+    ),
+    (
+        "FANFARE_ADAPTERS_CHAT_MEMBERSHIP_URL",
+        "adapters.chat.membership_url",
+        Form::Text,
+    ),
     ("FANFARE_STORE_URL", "store.url", Form::Text),
     ("FANFARE_STORE_MASTER_KEY", "store.master_key", Form::Text),
     (
@@ -575,6 +622,17 @@ pub(super) const ROOMS_NAMES: &[ForeignName] = &[
     foreign("WEBHOOK_TOKEN", "adapters.rooms.webhook_token", Form::Text),
 ];
 
+/// Names of the chat's old back end, which count only where that is turned on.
+const CHAT_NAMES: &[ForeignName] = &[
+    foreign("RABBITMQ_URL", "adapters.chat.url", Form::Text),
+    foreign(
+        "RABBITMQ_UPDATES_EXCHANGE",
+        "adapters.chat.exchange",
+        Form::Text,
+    ),
+    foreign("CHAT3_BINDINGS", "adapters.chat.bindings", Form::List),
+];
+
 /// Beginnings of foreign names, to tell which of them mean nothing here.
 const FOREIGN_PREFIXES: [&str; 3] = ["SOKETI_", "REVERB_", "PUSHER_"];
 
@@ -650,10 +708,10 @@ pub(super) struct Setting {
 }
 
 impl Environment {
-    /// With `has_rooms` the file has turned the call centre on.
+    /// `is_on` says whether the file has turned an adapter on.
     pub(super) fn read(
         variables: &HashMap<String, String>,
-        has_rooms: bool,
+        is_on: impl Fn(&str) -> bool,
     ) -> Result<Self, ConfigError> {
         let mut environment = Self::default();
         let mut app = Vec::new();
@@ -682,9 +740,12 @@ impl Environment {
                 }),
             }
         }
-        let wish = variables.get("FANFARE_ADAPTERS_ROOMS_ENABLED");
-        // Nonsense is found when the variable itself is read.
-        let has_rooms = wish.map_or(has_rooms, |wish| flag(wish).unwrap_or_default());
+        let is_wanted = |adapter: &str, variable: &str| {
+            // Nonsense is found when the variable itself is read.
+            let wish = variables.get(variable);
+            wish.map_or(is_on(adapter), |wish| flag(wish).unwrap_or_default())
+        };
+        let has_rooms = is_wanted("rooms", "FANFARE_ADAPTERS_ROOMS_ENABLED");
         if let Some(found) = redis_names::find(variables, has_rooms)? {
             for name in &found.names {
                 environment.used.push(Used {
@@ -700,6 +761,9 @@ impl Environment {
         }
         if has_rooms {
             environment.read_rooms(variables)?;
+        }
+        if is_wanted("chat", "FANFARE_ADAPTERS_CHAT_ENABLED") {
+            environment.read_chat(variables)?;
         }
         for (name, key, form) in OWN_NAMES {
             let Some(text) = variables.get(*name) else {
@@ -734,6 +798,22 @@ impl Environment {
                 name: known.name.to_owned(),
                 effect: Effect::Sets(known.key),
             });
+            let value = read(known.name, known.key, known.form, text)?;
+            self.settings.extend(value.map(|value| Setting {
+                key: known.key,
+                variable: known.name.to_owned(),
+                value,
+            }));
+        }
+        Ok(())
+    }
+
+    fn read_chat(&mut self, variables: &HashMap<String, String>) -> Result<(), ConfigError> {
+        for known in CHAT_NAMES {
+            let Some(text) = variables.get(known.name).filter(|text| !text.is_empty()) else {
+                continue;
+            };
+            self.note(known.name, known.key);
             let value = read(known.name, known.key, known.form, text)?;
             self.settings.extend(value.map(|value| Setting {
                 key: known.key,

@@ -9,6 +9,7 @@ mod adapters;
 mod admin;
 mod app;
 mod auth;
+mod broker;
 mod connection;
 mod engine;
 mod environment;
@@ -37,10 +38,11 @@ use figment::Figment;
 use figment::providers::Serialized;
 use serde::{Deserialize, Serialize};
 
-pub use self::adapters::{AdaptersConfig, OnlineScope, RoomsConfig};
+pub use self::adapters::{AdaptersConfig, ChatConfig, OnlineScope, QueueMode, RoomsConfig};
 pub use self::admin::AdminConfig;
 pub use self::app::{AppConfig, KeyConfig, MASK, MAX_RATE, Plan, Secret};
 pub use self::auth::{AllowConfig, AuthConfig, JwtAlgorithm, RuleConfig, RuleKind};
+pub use self::broker::{BrokerAddress, BrokerUrl};
 pub use self::connection::ConnectionConfig;
 pub use self::engine::{EngineConfig, RedisAddress, RedisDeployment, RedisUrl};
 use self::environment::Environment;
@@ -138,7 +140,8 @@ impl Config {
     /// As [`Self::load`], with the content of the file given.
     fn from_table(table: toml::Table, sources: &Sources) -> Result<Loaded, ConfigError> {
         let mut origins: HashMap<String, String> = HashMap::new();
-        let mut environment = Environment::read(&sources.variables, has_rooms(&table))?;
+        let mut environment =
+            Environment::read(&sources.variables, |adapter| is_on(&table, adapter))?;
         let mut figment = Figment::from(Serialized::globals(table));
         for setting in environment.settings.drain(..) {
             origins.insert(setting.key.to_owned(), setting.variable);
@@ -206,13 +209,16 @@ impl Config {
         self.usage.check()?;
         self.admin.check()?;
         self.adapters.check()?;
-        let rooms = &self.adapters.rooms;
+        let (rooms, chat) = (&self.adapters.rooms, &self.adapters.chat);
         if rooms.enabled {
             self.check_app("adapters.rooms.app", rooms.app.as_deref())?;
         }
-        self.auth.check(rooms.enabled)?;
+        if chat.enabled {
+            self.check_app("adapters.chat.app", chat.app.as_deref())?;
+        }
+        self.auth.check(rooms.enabled || chat.enabled)?;
         // As `server::auth_config` has it.
-        if self.auth.enabled || rooms.enabled {
+        if self.auth.enabled || rooms.enabled || chat.enabled {
             self.check_app("auth.app", self.auth.app.as_deref())?;
         }
         let mut ids = HashSet::new();
@@ -253,21 +259,24 @@ impl Config {
             .map(AppId::new)
     }
 
-    /// The call centre's pages are named once, for its HTTP paths and its
+    /// The pages of a call centre or a chat are named once, for HTTP paths and
     /// WebSockets.
     fn share_origins(&mut self) {
-        let rooms = &self.adapters.rooms;
         let origins = self.auth.allowed_origins.clone();
-        if !rooms.enabled || origins.iter().any(|origin| origin == "*") {
+        if origins.iter().any(|origin| origin == "*") {
             return;
         }
-        let id = self.app_id(rooms.app.as_deref());
-        let app = self
-            .apps
-            .iter_mut()
-            .find(|app| id.as_ref().is_some_and(|id| app.id == id.as_str()));
-        if let Some(app) = app.filter(|app| app.allowed_origins.is_empty()) {
-            app.allowed_origins = origins;
+        let (rooms, chat) = (&self.adapters.rooms, &self.adapters.chat);
+        let adapters = [(rooms.enabled, &rooms.app), (chat.enabled, &chat.app)];
+        let ids: Vec<_> = adapters
+            .into_iter()
+            .filter(|(is_enabled, _)| *is_enabled)
+            .filter_map(|(_, app)| self.app_id(app.as_deref()))
+            .collect();
+        for app in &mut self.apps {
+            if app.allowed_origins.is_empty() && ids.iter().any(|id| app.id == id.as_str()) {
+                app.allowed_origins.clone_from(&origins);
+            }
         }
     }
 
@@ -312,11 +321,11 @@ impl Config {
     }
 }
 
-/// Whether the file turns the call centre on.
-fn has_rooms(table: &toml::Table) -> bool {
+/// Whether the file turns an adapter on.
+fn is_on(table: &toml::Table, adapter: &str) -> bool {
     table
         .get("adapters")
-        .and_then(|adapters| adapters.get("rooms")?.get("enabled")?.as_bool())
+        .and_then(|adapters| adapters.get(adapter)?.get("enabled")?.as_bool())
         .unwrap_or_default()
 }
 

@@ -60,6 +60,12 @@ fn with_every_key() -> Config {
         port: Some(5009),
         ..RoomsConfig::default()
     };
+    config.adapters.chat = ChatConfig {
+        app: Some("id".to_owned()),
+        token: Some("token".into()),
+        membership_url: Some("https://example.com/".to_owned()),
+        ..ChatConfig::default()
+    };
     config.auth = AuthConfig {
         app: Some("id".to_owned()),
         jwt_secret: Some("secret".into()),

@@ -7,6 +7,7 @@ use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 
 use crate::adapter::auth::AuthEndpoint;
+use crate::adapter::chat::Chat;
 use crate::adapter::rooms::Rooms;
 use crate::api::{Admin, Api, Health, SignedPath, TestLog, statistics};
 use crate::console;
@@ -26,6 +27,8 @@ pub(super) struct ClientPort {
     pub(super) auth: Option<AuthEndpoint>,
     /// Absent: there is no call centre.
     pub(super) rooms: Option<Arc<Rooms>>,
+    /// Absent: there is no chat.
+    pub(super) chat: Option<Arc<Chat>>,
     pub(super) http_fallback: Option<Arc<HttpFallback>>,
     pub(super) path_prefix: String,
 }
@@ -72,6 +75,9 @@ impl Handler for ClientPort {
         if let Some(rooms) = self.rooms.as_ref().filter(|_| Rooms::owns(path)) {
             // Boxed, as the next one: most connections need no room for them.
             return Box::pin(rooms.handle(request, peer)).await;
+        }
+        if let Some(chat) = self.chat.as_ref().filter(|_| Chat::owns(path)) {
+            return Box::pin(chat.handle(request, peer)).await;
         }
         // Before the fallback, whose paths begin alike.
         if let Some(auth) = self.auth.as_ref().filter(|_| AuthEndpoint::owns(path)) {

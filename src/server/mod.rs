@@ -26,6 +26,7 @@ use self::settings::{
 pub use self::settings::{auth_config, certificates};
 use crate::accounts::Accounts;
 use crate::adapter::auth::AuthEndpoint;
+use crate::adapter::chat::Chat;
 use crate::adapter::ground::{Adapter, Ground};
 use crate::adapter::rooms::Rooms;
 use crate::adapter::supervisor::Adapters;
@@ -247,10 +248,18 @@ impl Server {
                 redis_settings(&config.engine, config.webhooks.hold_back).map(RedisCommands::new);
             Some(Arc::new(Rooms::new(ground, rooms, &auth, redis)))
         });
-        let adapters: Vec<_> = rooms
-            .iter()
-            .map(|rooms| Arc::clone(rooms) as Arc<dyn Adapter>)
-            .collect();
+        let chat = Some(&config.adapters.chat).filter(|chat| chat.enabled);
+        let chat = chat.and_then(|chat| {
+            let app = config.app_id(chat.app.as_deref())?;
+            let (hub, apps) = (Arc::clone(&hub), Arc::clone(&apps));
+            let grace = config.adapters.vacate_grace();
+            let ground = Ground::new(hub, apps, app, grace);
+            let node = node_name(config.server.port);
+            Some(Arc::new(Chat::new(ground, chat, grace, &node)?))
+        });
+        let rooms_adapter = rooms.clone().map(|rooms| rooms as Arc<dyn Adapter>);
+        let chat_adapter = chat.clone().map(|chat| chat as Arc<dyn Adapter>);
+        let adapters: Vec<_> = rooms_adapter.into_iter().chain(chat_adapter).collect();
         let consumed = adapters.iter().flat_map(|adapter| adapter.consumes());
         hub.consume(consumed.collect());
         let adapters = Adapters::new(adapters);
@@ -317,6 +326,7 @@ impl Server {
                 sockets,
                 auth,
                 rooms,
+                chat,
                 http_fallback,
                 path_prefix: config.server.path_prefix.clone(),
             }),
@@ -447,8 +457,8 @@ impl Server {
         if let Some(replica) = self.replica {
             background.spawn(follow(replica, Arc::clone(&self.hub), end.clone()));
         }
-        // They are not to tell of the going of those who are sent to another node.
-        self.adapters.start(&self.tasks, &stop);
+        // Most are not to tell of the going of those who are sent to another node.
+        self.adapters.start(&self.tasks, &stop, &finish);
         let further = [self.tls_listener, self.rooms_listener];
         let on_further = further.into_iter().flatten().map(|listener| {
             let port = Arc::clone(&self.port);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::adapter::rooms;
+use crate::adapter::{chat, rooms};
 use crate::config::{
     AuthConfig, Config, ConfigError, ConnectionConfig, EngineConfig, RedisDeployment, TlsConfig,
     WebhooksConfig,
@@ -80,11 +80,15 @@ fn certificate_files(tls: &TlsConfig) -> Vec<CertificateFiles> {
 /// How people with JWTs are authorised, if they are.
 #[must_use]
 pub fn auth_config(config: &Config) -> Option<AuthConfig> {
-    let rooms = &config.adapters.rooms;
+    let (rooms, chat) = (&config.adapters.rooms, &config.adapters.chat);
+    let mut auth = config.auth.clone();
     if rooms.enabled {
-        return Some(rooms::rules::extend(&config.auth, rooms));
+        auth = rooms::rules::extend(&auth, rooms);
     }
-    config.auth.enabled.then(|| config.auth.clone())
+    if chat.enabled {
+        auth = chat::rules::extend(&auth, chat);
+    }
+    (auth.enabled || rooms.enabled || chat.enabled).then_some(auth)
 }
 
 pub(super) fn webhook_settings(config: &WebhooksConfig) -> WebhookSettings {

@@ -5,6 +5,7 @@ mod support;
 
 mod apps;
 mod auth;
+mod chat;
 mod clients;
 mod configuration;
 mod log;

@@ -173,14 +173,14 @@ pub(crate) async fn subscribe(
 }
 
 /// Somebody else's HTTP server: answers by path, and notes what it was asked.
-struct Elsewhere {
+pub(crate) struct Elsewhere {
     address: SocketAddr,
     answers: Arc<Mutex<HashMap<String, (u16, String)>>>,
     requests: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 impl Elsewhere {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let elsewhere = Self {
             address: listener.local_addr().unwrap(),
@@ -215,16 +215,16 @@ impl Elsewhere {
         elsewhere
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    fn set(&self, path: &str, status: u16, body: &str) {
+    pub(crate) fn set(&self, path: &str, status: u16, body: &str) {
         let answer = (status, body.to_owned());
         self.answers.lock().unwrap().insert(path.to_owned(), answer);
     }
 
-    fn requests(&self) -> Vec<(String, String)> {
+    pub(crate) fn requests(&self) -> Vec<(String, String)> {
         self.requests.lock().unwrap().clone()
     }
 }

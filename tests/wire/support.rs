@@ -36,13 +36,27 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 /// Asks until the answer is yes, where nothing tells when to ask.
-pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    soon(what, async {
+pub(crate) async fn eventually(what: &str, is_so: impl AsyncFnMut() -> bool) {
+    Box::pin(eventually_within(PATIENCE, what, is_so)).await;
+}
+
+/// The same for what takes its time.
+pub(crate) async fn eventually_within(
+    patience: Duration,
+    what: &str,
+    mut is_so: impl AsyncFnMut() -> bool,
+) {
+    let asking = async {
         while !is_so().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    })
-    .await;
+    };
+    if Box::pin(tokio::time::timeout(patience, asking))
+        .await
+        .is_err()
+    {
+        panic!("waited in vain for {what}");
+    }
 }
 
 /// The target of a pusher-js 8 page.

@@ -4,7 +4,6 @@
 //! of; so have errors.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,6 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::http::uri::Authority;
 use hyper::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
@@ -24,7 +22,7 @@ use super::{Rooms, digest, event_id};
 use crate::adapter::auth::origins::{Visitor, preflight};
 use crate::adapter::auth::{bearer, room};
 use crate::apps::App;
-use crate::http::{Answer, Peer, answer};
+use crate::http::{Answer, Peer, value_answer};
 use crate::hub::engine::EngineError;
 use crate::hub::{ChannelFull, Origin, Publish, Scope};
 
@@ -113,7 +111,7 @@ impl Rooms {
             preflight(request.headers(), &route.method())
         } else {
             match self.try_handle(request, peer).await {
-                Ok(body) => json(StatusCode::OK, &body),
+                Ok(body) => value_answer(StatusCode::OK, &body),
                 Err(refusal) => refusal.into_answer(),
             }
         };
@@ -228,13 +226,7 @@ impl Rooms {
     /// whose name was made to lead here.
     async fn check_reader(&self, headers: &HeaderMap, peer: Peer) -> Result<(), Refusal> {
         let Some(token) = bearer(headers) else {
-            let is_forwarded = ["forwarded", "via", "x-forwarded-for", "x-real-ip"]
-                .iter()
-                .any(|name| headers.contains_key(*name));
-            let is_local = peer.address.to_canonical().is_loopback()
-                && !is_forwarded
-                && names_loopback(headers);
-            return if is_local {
+            return if peer.is_this_machine(headers) {
                 Ok(())
             } else {
                 Err(Refusal::Unauthorized)
@@ -357,18 +349,6 @@ async fn read_body(body: Incoming) -> Result<Bytes, Refusal> {
     }
 }
 
-fn json(status: StatusCode, body: &Value) -> Answer {
-    let mut answer = answer(
-        status,
-        "application/json; charset=utf-8",
-        Bytes::from(body.to_string()),
-    );
-    answer
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
-}
-
 impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
@@ -394,7 +374,7 @@ impl Refusal {
             "message": message,
             "error": status.canonical_reason(),
         });
-        let mut answer = json(status, &body);
+        let mut answer = value_answer(status, &body);
         let headers = answer.headers_mut();
         if let Self::Method(expected) = &self
             && let Ok(allow) = HeaderValue::from_str(expected.as_str())
@@ -411,20 +391,4 @@ impl Refusal {
         }
         answer
     }
-}
-
-/// Whether the request was made to this machine under a name of its own. A page of
-/// another site that had its name point here sends that name.
-fn names_loopback(headers: &HeaderMap) -> bool {
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
-    let Some(authority) = host.and_then(|host| host.parse::<Authority>().ok()) else {
-        return false;
-    };
-    let name = authority.host().trim_matches(['[', ']']);
-    name.eq_ignore_ascii_case("localhost")
-        || name
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
 }

@@ -25,6 +25,7 @@ export async function startRedis(t) {
   return `redis://127.0.0.1:${port}`;
 }
 
+/** A port of loopback that is free at the moment. */
 export async function freePort() {
   const server = createServer();
   server.listen(0, '127.0.0.1');
