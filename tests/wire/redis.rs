@@ -65,14 +65,16 @@ impl Redis {
 
     /// Runs a command as an operator would.
     pub(crate) async fn command(&self, words: &[&str]) -> redis::Value {
-        let client = redis::Client::open(self.url()).unwrap();
-        let mut connection = Box::pin(client.get_multiplexed_async_connection())
-            .await
-            .unwrap();
+        self.try_command(words).await.unwrap()
+    }
+
+    /// The same, for a server that may throw its clients out at the moment.
+    pub(crate) async fn try_command(&self, words: &[&str]) -> redis::RedisResult<redis::Value> {
+        let client = redis::Client::open(self.url())?;
+        let mut connection = Box::pin(client.get_multiplexed_async_connection()).await?;
         redis::cmd(words[0])
             .arg(&words[1..])
             .query_async(&mut connection)
             .await
-            .unwrap()
     }
 }
