@@ -5,10 +5,9 @@
 //! says itself where a request comes from (`Sec-Fetch-Site`, else `Origin`), and each
 //! change brings a token that only a page which may read our answers can know.
 
-use std::net::IpAddr;
-
 use hyper::header::{self, HeaderMap};
 use hyper::http::request::Parts;
+use subtle::ConstantTimeEq;
 
 use crate::accounts::SessionToken;
 use crate::api::SignedPath;
@@ -62,7 +61,7 @@ impl Visitor {
             session: cookie(headers, COOKIE).map(SessionToken::from_cookie),
             site: site(headers),
             page_token: text(headers, PAGE_TOKEN).map(str::to_owned),
-            is_local: is_local(headers, peer.address),
+            is_local: peer.is_this_machine(headers),
             is_secure: peer.is_secure || origin.is_some_and(|o| o.starts_with("https://")),
             prefix: prefix.unwrap_or_default().to_owned(),
         }
@@ -70,8 +69,14 @@ impl Visitor {
 
     /// Whether the request shows that its page could read an answer of ours.
     pub(super) fn has_page_token(&self) -> bool {
-        let expected = self.session.as_ref().map(SessionToken::page_token);
-        expected.is_some() && expected == self.page_token
+        let (Some(session), Some(token)) = (&self.session, &self.page_token) else {
+            return false;
+        };
+        session
+            .page_token()
+            .as_bytes()
+            .ct_eq(token.as_bytes())
+            .into()
     }
 
     /// The cookie that keeps `session` for so many seconds.
@@ -128,25 +133,6 @@ fn site(headers: &HeaderMap) -> Site {
         (Some(authority), Some(host)) if authority.eq_ignore_ascii_case(host) => Site::Own,
         _ => Site::Other,
     }
-}
-
-/// A name that anybody may point to 127.0.0.1 is not enough, and neither is a proxy on
-/// the same machine.
-fn is_local(headers: &HeaderMap, address: IpAddr) -> bool {
-    let is_forwarded = ["forwarded", "x-forwarded-for", "x-real-ip", "via"]
-        .iter()
-        .any(|name| headers.contains_key(*name));
-    let host = text(headers, "host").unwrap_or_default();
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let name = name.trim_matches(['[', ']']);
-    let is_named_so = name.eq_ignore_ascii_case("localhost")
-        || name
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback());
-    address.to_canonical().is_loopback() && is_named_so && !is_forwarded
 }
 
 #[cfg(test)]

@@ -145,7 +145,22 @@ export interface Node {
   client_port: number;
   metrics_port: number;
   figures: { name: string; help: string; value: number }[];
+  history: History;
   adapters: { name: string; is_up: boolean; restarts: number; problem?: string }[];
+}
+
+/** Past events and sessions; what counts, since the start of the node. */
+export interface History {
+  bytes: number;
+  max_bytes: number;
+  evicted_channels: number;
+  replays: number;
+  replayed_events: number;
+  gaps: number;
+  sessions_connected: number;
+  sessions_waiting: number;
+  session_bytes: number;
+  sessions_dropped: number;
 }
 
 export interface Account {

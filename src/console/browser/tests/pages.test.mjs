@@ -250,6 +250,8 @@ subscription_count = true`,
   await t.test('node', async () => {
     await ann.goes('nodes', 'Node');
     await page.getByText('Serving').waitFor();
+    await page.getByRole('heading', { name: 'Past events and sessions' }).waitFor();
+    await page.getByText('/ 268 MB').waitFor();
     await looksAt(ann, 'node');
   });
 

@@ -1,9 +1,9 @@
 // The node that answers: how it is, and what it stands in touch with.
 
-import { get, type Node } from '../api';
+import { get, type History, type Node } from '../api';
 import { useData } from '../data';
 import { Card, Facts, Loaded, Page, State, Table } from '../parts/basics';
-import { number, span, t } from '../words';
+import { bytes, number, span, t } from '../words';
 
 export function NodesPage() {
   const data = useData(async () => (await get<{ nodes: Node[] }>('/nodes')).nodes, [], 3);
@@ -35,6 +35,7 @@ function NodeCard({ node }: { node: Node }) {
         </div>
         {node.degraded && <p class="notice bad">{node.degraded}</p>}
       </Card>
+      <HistoryCard history={node.history} />
       {node.adapters.length > 0 && (
         <Card title={t('adapters')}>
           <Table label={t('adapters')} head={[t('name'), t('state'), t('restarts'), t('problem')]}>
@@ -65,6 +66,25 @@ function NodeCard({ node }: { node: Node }) {
         </Card>
       )}
     </>
+  );
+}
+
+function HistoryCard({ history }: { history: History }) {
+  return (
+    <Card title={t('sessions')}>
+      <Facts
+        facts={[
+          [t('sessionsConnected'), number(history.sessions_connected)],
+          [t('sessionsWaiting'), `${number(history.sessions_waiting)} · ${bytes(history.session_bytes)}`],
+          [t('sessionsDropped'), number(history.sessions_dropped)],
+          [t('replays'), number(history.replays)],
+          [t('replayedEvents'), number(history.replayed_events)],
+          [t('gaps'), number(history.gaps)],
+          [t('pastEvents'), `${bytes(history.bytes)} / ${bytes(history.max_bytes)}`],
+          [t('evictedChannels'), number(history.evicted_channels)],
+        ]}
+      />
+    </Card>
   );
 }
 

@@ -324,6 +324,15 @@ export const en = {
   adapters: 'Adapters',
   restarts: 'Restarts',
   engineFigures: 'Figures of the connection with other nodes',
+  sessions: 'Past events and sessions',
+  sessionsConnected: 'Sessions with a client',
+  sessionsWaiting: 'Sessions whose client is away',
+  sessionsDropped: 'Sessions forgotten before their time',
+  replays: 'Returns that were given what they had missed',
+  replayedEvents: 'Events in these',
+  gaps: 'Told that something may be missing',
+  pastEvents: 'Room of past events',
+  evictedChannels: 'Channels whose past made room for others',
 
   // Accounts and audit log.
   newAccount: 'New account',
