@@ -339,6 +339,39 @@ async fn who_names_its_last_event_gets_each_later_one_once_on_any_node() {
     assert_eq!(heard, Heard::gap("unknown_event"));
 }
 
+/// Nobody is subscribed on the node that they return to, so that it begins a copy of the
+/// past while events come.
+#[tokio::test]
+async fn who_returns_while_events_flow_misses_none() {
+    let redis = Redis::start().await;
+    let long = |config: &mut Config| config.apps[0].history[0].events = 50_000;
+    let one = node_with(&redis, long).await;
+    let two = node_with(&redis, long).await;
+    let mut client = one.subscriber("kitchen").await;
+    one.trigger("kitchen", "order", "0").await;
+    let since = json!({"last_event_id": client.next().await["event_id"]});
+    leave(&one, client, "kitchen").await;
+    let publishing = async {
+        for number in 1_u64.. {
+            one.trigger("kitchen", "order", &number.to_string()).await;
+        }
+    };
+    let returning = async {
+        for _ in 0..40 {
+            let mut client = two.connect().await;
+            let heard = subscribe(&mut client, "kitchen", since.clone(), false).await;
+            assert_eq!(heard.gap, None);
+            let expected = (1..=heard.data.len()).map(|number| number.to_string());
+            assert!(heard.data.iter().eq(expected.collect::<Vec<_>>().iter()));
+            leave(&two, client, "kitchen").await;
+        }
+    };
+    tokio::select! {
+        () = publishing => {}
+        () = returning => {}
+    }
+}
+
 #[tokio::test]
 async fn what_redis_does_not_have_any_more_is_a_gap() {
     let redis = Redis::start().await;

@@ -90,6 +90,7 @@ pub(super) async fn read(
     let mut past: Option<SharedPast> = None;
     let mut left = range.limit;
     let mut after = range.after;
+    let mut until = range.until;
     loop {
         let asked = left.min(PAGE);
         let text = |id: Option<EventId>| id.map(|id| id.to_string()).unwrap_or_default();
@@ -98,7 +99,7 @@ pub(super) async fn read(
             .key(partition.bounds(&name))
             .key(partition.began())
             .arg(text(after))
-            .arg(text(range.until))
+            .arg(text(until))
             .arg(millis(rule.age))
             .arg(asked)
             .invoke_async(&mut connection)
@@ -110,6 +111,8 @@ pub(super) async fn read(
                 "the past of a channel cannot be read".to_owned(),
             ));
         };
+        // What comes while pages are read is not a part of what ends at the head.
+        until = until.or(Some(head));
         let mut count = 0;
         let events = answer.inspect(|_| count += 1).filter_map(|text| {
             match Message::parse(text.as_bytes()) {

@@ -213,7 +213,8 @@ impl Past {
         Some((range, Arc::clone(&copy.filling)))
     }
 
-    /// Takes over what was fetched.
+    /// Takes over what was fetched. Returns whether it fits: the copy may have become
+    /// another one since [`Self::missing`].
     pub(in crate::hub) fn fill(
         &mut self,
         channel: &ChannelName,
@@ -221,12 +222,12 @@ impl Past {
         past: SharedPast,
         now_ms: u64,
         figures: &HistoryFigures,
-    ) {
+    ) -> bool {
         let Some(ring) = self.channels.get_mut(channel) else {
-            return;
+            return false;
         };
         let Some(copy) = &mut ring.copy else {
-            return;
+            return false;
         };
         let floor = match range.after {
             Some(after) => after.max(past.floor),
@@ -239,8 +240,7 @@ impl Past {
         } else if range.until == Some(ring.floor) {
             ring.floor = floor.min(ring.floor);
         } else {
-            // The copy has become another one meanwhile.
-            return;
+            return false;
         }
         for event in past.events.into_iter().rev() {
             let event = Event {
@@ -252,6 +252,7 @@ impl Past {
             ring.events.push_front(event);
         }
         ring.trim(now_ms, figures);
+        true
     }
 
     /// Up to where the copy goes: `None` when there is none, or nothing is known.
@@ -463,8 +464,10 @@ mod tests {
         }
 
         fn fill(&mut self, range: &PastRange, past: SharedPast) {
-            self.past
+            let fits = self
+                .past
                 .fill(&channel(), range, past, NOW_MS, &self.figures);
+            assert!(fits);
         }
 
         fn arrive(&mut self, event: &Recorded) -> Arrival {
@@ -505,6 +508,31 @@ mod tests {
         let replay = fixture.replay(1);
         assert_eq!((replay.events.len(), replay.gap), (3, None));
         assert_eq!(replay.head, id(4));
+    }
+
+    /// The answer to somebody who needs less was faster.
+    #[test]
+    fn what_was_fetched_for_another_copy_is_fetched_again() {
+        let mut fixture = Fixture::new(100);
+        let (range, _) = fixture.past.missing(&channel(), Some(id(1))).unwrap();
+        let (short, _) = fixture.past.missing(&channel(), None).unwrap();
+        fixture.fill(&short, past(0, 3, vec![]));
+        let events = || vec![event(2, None), event(3, None)];
+        let fits = fixture.past.fill(
+            &channel(),
+            &range,
+            past(0, 3, events()),
+            NOW_MS,
+            &fixture.figures,
+        );
+        assert!(!fits);
+
+        let (range, _) = fixture.past.missing(&channel(), Some(id(1))).unwrap();
+        assert_eq!((range.after, range.until), (Some(id(1)), Some(id(3))));
+        fixture.fill(&range, past(0, 3, events()));
+
+        let replay = fixture.replay(1);
+        assert_eq!((replay.events.len(), replay.gap), (2, None));
     }
 
     #[test]

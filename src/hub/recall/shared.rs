@@ -17,6 +17,11 @@ use super::super::history::{Arrival, Page, UnderWay, Unsent};
 use super::Recollection;
 use crate::apps::HistoryRule;
 
+/// How often a past is fetched for one subscriber. What comes from other nodes while
+/// the first answer is on its way begins the copy at another place; the second one
+/// fits.
+const FETCHES: usize = 4;
+
 impl AppHub {
     /// As [`Self::deliver`], for a channel whose past the engine keeps: the event
     /// reaches the subscribers of this node as well when it comes back, or at once
@@ -236,16 +241,21 @@ impl AppHub {
         let missing = self.channel_shard(channel).past.missing(channel, position);
         if let Some((_, filling)) = missing {
             let _filling = filling.lock().await;
-            // Somebody else may have fetched it meanwhile.
-            let missing = self.channel_shard(channel).past.missing(channel, position);
-            if let Some((range, _)) = missing {
+            for _ in 0..FETCHES {
+                // Somebody else may have fetched it meanwhile.
+                let missing = self.channel_shard(channel).past.missing(channel, position);
+                let Some((range, _)) = missing else {
+                    break;
+                };
                 let engine = &self.core().engine;
                 match engine.past(self.id(), channel, range.clone(), &rule).await {
                     Ok(past) => {
                         let now_ms = self.core().unix_ms();
                         let figures = &self.core().history;
                         let mut shard = self.channel_shard(channel);
-                        shard.past.fill(channel, &range, past, now_ms, figures);
+                        if shard.past.fill(channel, &range, past, now_ms, figures) {
+                            break;
+                        }
                     }
                     Err(error) => {
                         tracing::debug!(%error, app.id = %self.id(), "the past of a channel is out of reach");
