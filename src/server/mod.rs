@@ -25,7 +25,7 @@ use self::settings::{
 };
 pub use self::settings::{auth_config, certificates};
 use crate::accounts::Accounts;
-use crate::adapter::auth::AuthEndpoint;
+use crate::adapter::auth::{AuthEndpoint, Authority};
 use crate::adapter::chat::Chat;
 use crate::adapter::ground::{Adapter, Ground};
 use crate::adapter::rooms::Rooms;
@@ -240,14 +240,19 @@ impl Server {
                 tasks.clone(),
             ))
         });
-        let rooms = rooms.zip(auth_config(config)).and_then(|(rooms, auth)| {
-            let app = config.app_id(rooms.app.as_deref())?;
-            let (hub, apps) = (Arc::clone(&hub), Arc::clone(&apps));
-            let ground = Ground::new(hub, apps, app, config.adapters.vacate_grace());
-            let redis =
-                redis_settings(&config.engine, config.webhooks.hold_back).map(RedisCommands::new);
-            Some(Arc::new(Rooms::new(ground, rooms, &auth, redis)))
-        });
+        let auth = auth_config(config);
+        let authority = auth.as_ref().map(|auth| Arc::new(Authority::new(auth)));
+        let signs_in = auth.as_ref().zip(authority);
+        let rooms = rooms
+            .zip(signs_in.clone())
+            .and_then(|(rooms, (auth, authority))| {
+                let app = config.app_id(rooms.app.as_deref())?;
+                let (hub, apps) = (Arc::clone(&hub), Arc::clone(&apps));
+                let ground = Ground::new(hub, apps, app, config.adapters.vacate_grace());
+                let redis = redis_settings(&config.engine, config.webhooks.hold_back)
+                    .map(RedisCommands::new);
+                Some(Arc::new(Rooms::new(ground, rooms, auth, authority, redis)))
+            });
         let chat = Some(&config.adapters.chat).filter(|chat| chat.enabled);
         let chat = chat.and_then(|chat| {
             let app = config.app_id(chat.app.as_deref())?;
@@ -263,9 +268,9 @@ impl Server {
         let consumed = adapters.iter().flat_map(|adapter| adapter.consumes());
         hub.consume(consumed.collect());
         let adapters = Adapters::new(adapters);
-        let auth = auth_config(config).and_then(|auth| {
+        let auth = signs_in.and_then(|(auth, authority)| {
             let app = config.app_id(auth.app.as_deref())?;
-            Some(AuthEndpoint::new(&auth, app, Arc::clone(&apps)))
+            Some(AuthEndpoint::new(auth, authority, app, Arc::clone(&apps)))
         });
         let listener_address = listener.address()?;
         let metrics_address = ops_listener.address()?;
@@ -321,7 +326,6 @@ impl Server {
                 ),
                 test_log,
                 admin: admin.clone().filter(|_| config.admin.on_client_port),
-                has_console: has_console && config.admin.on_client_port,
                 health: Health::new(Arc::clone(&hub), adapters.clone()),
                 sockets,
                 auth,
@@ -343,7 +347,6 @@ impl Server {
                     soketi_port,
                 },
                 admin,
-                has_console,
             )),
             adapters,
             webhooks,

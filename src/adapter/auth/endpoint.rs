@@ -2,11 +2,8 @@
 //! subscribes to a private channel, and when it signs in.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
 use fanfare_protocol::{AppId, ChannelKind, ChannelName, SocketId, auth};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, StatusCode};
@@ -17,19 +14,16 @@ use super::token::{Person, TokenError, find, of_request};
 use super::{Authority, Decision, Outcome, Question, room};
 use crate::apps::{App, AppStore, AppStoreError};
 use crate::config::AuthConfig;
-use crate::http::{Answer, Peer, json_answer, text_answer};
+use crate::http::{Answer, BodyFault, Peer, json_answer, text_answer, whole_body};
 use crate::limits::Rates;
 
 /// Bytes of a request's body: names, and what a page puts beside them.
 const MAX_BODY: usize = 32 << 10;
 
-/// Time for a body to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Signs subscriptions and sign-ins for people with JWTs.
 #[derive(Debug)]
 pub struct AuthEndpoint {
-    authority: Authority,
+    authority: Arc<Authority>,
     apps: Arc<dyn AppStore>,
     app: AppId,
     cookies: Vec<String>,
@@ -77,11 +71,16 @@ enum Refusal {
 }
 
 impl AuthEndpoint {
-    /// For the app with the id `app`, as `config` says.
+    /// For the app with the id `app`, as `config` says, of which `authority` is made.
     #[must_use]
-    pub fn new(config: &AuthConfig, app: AppId, apps: Arc<dyn AppStore>) -> Self {
+    pub fn new(
+        config: &AuthConfig,
+        authority: Arc<Authority>,
+        app: AppId,
+        apps: Arc<dyn AppStore>,
+    ) -> Self {
         Self {
-            authority: Authority::new(config),
+            authority,
             apps,
             app,
             cookies: config.cookies.clone(),
@@ -123,7 +122,12 @@ impl AuthEndpoint {
         let Some(wish) = wish(head.uri.path()).filter(|_| head.method == Method::POST) else {
             return Err(Refusal::Method);
         };
-        let body = read_body(body).await?;
+        let body = whole_body(body, MAX_BODY)
+            .await
+            .map_err(|fault| match fault {
+                BodyFault::TooLarge => Refusal::TooLarge,
+                BodyFault::Incomplete | BodyFault::TooSlow => Refusal::Body,
+            })?;
         let token = of_request(&head.headers, &self.cookies)?;
         let person = self.authority.person(&token).await?;
         let socket_id: SocketId = field(&body, "socket_id")
@@ -214,15 +218,6 @@ fn wish(path: &str) -> Option<Wish> {
 /// The pair that signs: the newest, since the oldest are on their way out.
 fn newest(app: &App) -> &crate::apps::KeyPair {
     app.keys.last().expect("an app without a pair is refused")
-}
-
-async fn read_body(body: Incoming) -> Result<Bytes, Refusal> {
-    let whole = Limited::new(body, MAX_BODY).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, whole).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
-        _ => Err(Refusal::Body),
-    }
 }
 
 /// A field of a form.

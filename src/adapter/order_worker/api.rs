@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
@@ -25,14 +24,11 @@ use super::ops::metrics;
 use super::processor::PROCESS;
 use super::sealing::Sealer;
 use crate::adapter::auth::{Authority, bearer};
-use crate::http::{Answer, Handler, Peer, answer, text_answer};
+use crate::http::{Answer, BodyFault, Handler, Peer, answer, text_answer, whole_body};
 use crate::limits::Addresses;
 
 /// Bytes of a body.
 const MAX_BODY: usize = 64 << 10;
-
-/// Time for a body to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Wrong tokens of one address in a minute, before it is not listened to.
 const MAX_FAILURES: u32 = 100;
@@ -464,12 +460,14 @@ fn check_password(password: &str) -> Result<(), Refusal> {
 }
 
 async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, Refusal> {
-    let whole = Limited::new(body, MAX_BODY).collect();
-    let body = match tokio::time::timeout(BODY_TIMEOUT, whole).await {
-        Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(Refusal::TooLarge),
-        _ => return Err(Refusal::Bad("the body did not arrive".to_owned())),
-    };
+    let body = whole_body(body, MAX_BODY)
+        .await
+        .map_err(|fault| match fault {
+            BodyFault::TooLarge => Refusal::TooLarge,
+            BodyFault::Incomplete | BodyFault::TooSlow => {
+                Refusal::Bad("the body did not arrive".to_owned())
+            }
+        })?;
     // What serde says may show a value; where it is says enough.
     serde_json::from_slice(&body).map_err(|error| {
         let reason = match error.classify() {

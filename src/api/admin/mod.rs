@@ -45,11 +45,12 @@ use tokio_util::sync::CancellationToken;
 use self::caller::Caller;
 use self::error::AdminError;
 use self::visitor::Visitor;
+use super::error::ApiError;
 use crate::accounts::Accounts;
 use crate::adapter::supervisor::Adapters;
 use crate::apps::{App, AppStore};
 use crate::config::AppConfig;
-use crate::http::{Answer, Peer, answer};
+use crate::http::{Answer, Peer, answer, whole_body};
 use crate::hub::Hub;
 use crate::limits::{Addresses, Meters};
 use crate::store::{Database, Replica};
@@ -152,6 +153,12 @@ impl Admin {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
+    /// Whether people may come in, so that they need pages.
+    #[must_use]
+    pub fn has_console(&self) -> bool {
+        self.parts.has_console
+    }
+
     /// Ends the live feeds, which would go on for ever.
     pub fn close(&self) {
         self.closing.cancel();
@@ -196,7 +203,9 @@ impl Admin {
             caller,
             parameters,
             query: head.uri.query().unwrap_or_default(),
-            body: super::read_body(body, MAX_BODY).await?,
+            body: whole_body(body, MAX_BODY)
+                .await
+                .map_err(|fault| ApiError::body(fault, MAX_BODY))?,
         };
         // Boxed: the operations differ much in what they need.
         let run = Box::pin(router::run(operation, self, &call));
@@ -219,8 +228,13 @@ impl Admin {
             Some(caller) => caller.name(),
             None => named.unwrap_or("loopback"),
         };
-        let accounts = &self.parts.accounts;
-        accounts.note(actor, &address, &action, detail).await;
+        let actor = actor.to_owned();
+        let accounts = Arc::clone(&self.parts.accounts);
+        // A task of its own: whoever hangs up now does not take it along.
+        let noted = tokio::spawn(async move {
+            accounts.note(&actor, &address, &action, detail).await;
+        });
+        let _ = tokio::time::timeout(PATIENCE, noted).await;
     }
 
     /// An app as clients find it.
