@@ -561,7 +561,7 @@ async fn every_operation_answers_as_the_document_says() {
         (&session["name"], &session["role"]),
         (&json!("token"), &json!("admin"))
     );
-    let account = json!({"name": "bob", "password": "correct horse", "role": "viewer"});
+    let account = json!({"name": "bob", "password": "correct horse", "role": "admin"});
     let made = operator.call("POST", "/accounts", &account).await;
     assert_eq!(made.status, 201);
     let taken = operator.refused("POST", "/accounts", &account).await;
@@ -672,7 +672,7 @@ async fn without_a_database_apps_of_the_file_are_shown_and_not_changed() {
 }
 
 /// The text of a feed from here on, until `end` has come.
-async fn read_until(stream: &mut TcpStream, read: &mut String, end: &str) {
+pub async fn read_until(stream: &mut TcpStream, read: &mut String, end: &str) {
     soon(end, async {
         let mut buffer = vec![0; 4_096];
         while !read.contains(end) {
@@ -685,9 +685,13 @@ async fn read_until(stream: &mut TcpStream, read: &mut String, end: &str) {
 }
 
 async fn feed(server: &TestServer, path: &str) -> TcpStream {
+    feed_for(server, path, &format!("Authorization: Bearer {TOKEN}")).await
+}
+
+/// The live feed of whoever the header `credentials` is of.
+pub async fn feed_for(server: &TestServer, path: &str, credentials: &str) -> TcpStream {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    let request =
-        format!("GET /admin/v1{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n");
+    let request = format!("GET /admin/v1{path} HTTP/1.1\r\nHost: x\r\n{credentials}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut head = String::new();
     read_until(&mut stream, &mut head, ": here").await;

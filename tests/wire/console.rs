@@ -7,6 +7,7 @@ use fanfare::server::Server;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use crate::admin::{feed_for, read_until};
 use crate::postgres::Postgres;
 use crate::support::{Answer, HttpClient, TestServer, app};
 
@@ -201,11 +202,15 @@ async fn a_viewer_may_look_and_change_nothing() {
     assert_eq!(changed.status, 204, "{}", changed.body);
     assert_eq!(viewer.sign_in("bob", "battery staple").await.status, 200);
 
-    // What an administrator takes away is gone at once.
+    // What an administrator takes away is gone at once, also what is looked at.
+    let cookie = format!("Cookie: {}", viewer.cookie.as_deref().unwrap());
+    let mut looked_at = feed_for(&server, "/feed", &cookie).await;
     let removed = admin.ask("DELETE", "/accounts/bob", &Value::Null).await;
     assert_eq!(removed.status, 204);
     let gone = viewer.ask("GET", "/apps", &Value::Null).await;
     assert_eq!(code(&gone), refusal(401, "unauthorized"));
+    // The last chunk has no bytes.
+    read_until(&mut looked_at, &mut String::new(), "0\r\n\r\n").await;
 }
 
 /// Another port or name of the same host is another page, and gets the cookie too.

@@ -179,7 +179,7 @@ fn find(admin: &Admin, id: SocketId) -> Result<(Arc<AppHub>, ConnectionState), A
     })
 }
 
-fn socket_id(text: &str) -> Result<SocketId, AdminError> {
+pub(super) fn socket_id(text: &str) -> Result<SocketId, AdminError> {
     text.parse().map_err(|_| {
         AdminError::invalid(format!("{text:?} is no socket id"))
             .expected("two numbers with a dot between them, such as 1234.5678")

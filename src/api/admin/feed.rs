@@ -24,8 +24,11 @@ use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use utoipa::{IntoParams, ToSchema};
 
+use super::caller::Caller;
+use super::connections::socket_id;
 use super::error::{AdminError, ErrorBody};
 use super::{Admin, Call};
+use crate::accounts::{Accounts, SessionToken};
 use crate::http::{Answer, AnswerBody};
 use crate::hub::{HubEvent, HubEventKind, Sight, Watcher};
 
@@ -209,7 +212,7 @@ fn feed(admin: &Admin, call: &Call<'_>, app: Option<AppId>) -> Result<Answer, Ad
         channel_prefix: query.channel_prefix,
         channel_pattern: query.channel_pattern.as_deref().map(pattern).transpose()?,
         event: query.event,
-        socket_id: query.socket_id,
+        socket_id: query.socket_id.as_deref().map(socket_id).transpose()?,
         shows_private_data: admin.parts.feed_shows_private_data,
     };
     let place = Arc::clone(&admin.viewers)
@@ -233,6 +236,11 @@ fn feed(admin: &Admin, call: &Call<'_>, app: Option<AppId>) -> Result<Answer, Ad
         left_out: 0,
         silence: 0,
         closing: admin.closing.clone(),
+        accounts: Arc::clone(&admin.parts.accounts),
+        session: match &call.caller {
+            Some(Caller::Person(_)) => call.visitor.session.clone(),
+            _ => None,
+        },
         _place: place,
     };
     let body = stream::unfold(feed, |mut feed| async move {
@@ -391,7 +399,7 @@ struct Filter {
     channel_prefix: Option<String>,
     channel_pattern: Option<Regex>,
     event: Option<String>,
-    socket_id: Option<String>,
+    socket_id: Option<SocketId>,
     shows_private_data: bool,
 }
 
@@ -409,17 +417,32 @@ struct Feed {
     /// Seconds without a word.
     silence: u32,
     closing: CancellationToken,
+    accounts: Arc<Accounts>,
+    /// Whose session may end while they look; programs have none.
+    session: Option<SessionToken>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Feed {
-    /// The next piece of text; `None` when the server stops.
+    /// Whether the session has ended. A database that does not answer ends none.
+    async fn is_over(&self) -> bool {
+        let Some(session) = &self.session else {
+            return false;
+        };
+        matches!(self.accounts.holder(session).await, Ok(None))
+    }
+
+    /// The next piece of text; `None` when the server stops, or the viewer may not look
+    /// any more.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             let seen = tokio::select! {
                 biased;
                 () = self.closing.cancelled() => return None,
                 _ = self.seconds.tick() => {
+                    if self.is_over().await {
+                        return None;
+                    }
                     if let Some(text) = self.begin_second() {
                         return Some(text);
                     }
@@ -490,10 +513,9 @@ impl Filter {
             .event
             .as_ref()
             .is_none_or(|wanted| seen.event() == Some(wanted));
-        let is_of_socket = self.socket_id.as_ref().is_none_or(|wanted| {
-            seen.socket_id()
-                .is_some_and(|socket_id| socket_id.to_string() == *wanted)
-        });
+        let is_of_socket = self
+            .socket_id
+            .is_none_or(|wanted| seen.socket_id() == Some(wanted));
         let is_kind =
             |kind: &FeedKind| self.kinds.as_ref().is_none_or(|kinds| kinds.contains(kind));
         seen.kind()

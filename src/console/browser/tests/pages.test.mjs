@@ -12,7 +12,7 @@ import { eventually } from '../../../../tests/sdk/support/within.mjs';
 import { ADMIN, APP, open, SECOND, startBrowser, startConsole } from './support/console.mjs';
 import { startTraffic } from './support/traffic.mjs';
 
-/** A back end that takes every other webhook. */
+/** A back end that takes every webhook. */
 async function startReceiver(t) {
   const bodies = [];
   const server = createServer(async (request, response) => {

@@ -2,7 +2,7 @@
 
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 
-import { feed, type FeedEvent, session } from '../api';
+import { feed, type FeedEvent, get } from '../api';
 import type { Place } from '../console';
 import { Card, Choice, Code, Copy, Empty, Field, Page, pretty, State } from '../parts/basics';
 import { AppPicker } from '../parts/picker';
@@ -212,7 +212,8 @@ function useFeed(app: string, filter: Filter, isPaused: boolean) {
       setState('connecting');
       // The browser tries again by itself, except after a refusal.
       if (source.readyState === EventSource.CLOSED) {
-        session().catch(() => {});
+        // Shows the door, if that is why.
+        get('/apps?limit=1').catch(() => {});
       }
     };
     // Once for many events: a page that is drawn for each would not keep up.

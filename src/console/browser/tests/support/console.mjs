@@ -93,7 +93,6 @@ export class Person {
   /** Makes the first account, as the link in the log asks for. */
   async begin(server, { name, password }) {
     await this.page.goto(`${this.url}#/begin/${await invitation(server)}`);
-    await this.page.reload();
     await this.page.getByLabel('Name').fill(name);
     await this.page.getByLabel('Password').fill(password);
     await this.page.getByRole('button', { name: 'Make the account' }).click();
