@@ -672,7 +672,7 @@ async fn without_a_database_apps_of_the_file_are_shown_and_not_changed() {
 }
 
 /// The text of a feed from here on, until `end` has come.
-pub async fn read_until(stream: &mut TcpStream, read: &mut String, end: &str) {
+pub(crate) async fn read_until(stream: &mut TcpStream, read: &mut String, end: &str) {
     soon(end, async {
         let mut buffer = vec![0; 4_096];
         while !read.contains(end) {
@@ -689,7 +689,7 @@ async fn feed(server: &TestServer, path: &str) -> TcpStream {
 }
 
 /// The live feed of whoever the header `credentials` is of.
-pub async fn feed_for(server: &TestServer, path: &str, credentials: &str) -> TcpStream {
+pub(crate) async fn feed_for(server: &TestServer, path: &str, credentials: &str) -> TcpStream {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let request = format!("GET /admin/v1{path} HTTP/1.1\r\nHost: x\r\n{credentials}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
