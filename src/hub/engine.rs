@@ -161,6 +161,9 @@ pub struct SessionState {
     /// Whether a position behind which nothing has come is to be moved to the
     /// present, so that it does not grow old.
     pub is_review: bool,
+    /// Whether the engine has not been told yet who holds it, so that whoever stands
+    /// there does not count.
+    pub must_claim: bool,
     /// How long it is kept.
     pub age: Duration,
 }

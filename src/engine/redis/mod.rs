@@ -370,6 +370,7 @@ impl RedisTask {
         let leave = CancellationToken::new();
         let saving = async {
             sessions::save(&shared, &hub, &stop).await;
+            outgoing::emptied(&shared).await;
             leave.cancel();
             std::future::pending::<()>().await;
         };
@@ -411,9 +412,7 @@ impl Engine for RedisEngine {
 
     fn record(&self, publication: &Publication, number: u64, rule: &HistoryRule) -> bool {
         let is_away = self.shared.try_connection().is_none();
-        if is_away {
-            self.local_cache.publish(publication);
-        }
+        self.local_cache.publish(publication);
         let id = TopicId::channel(&publication.app, &publication.channel);
         let name = id.name();
         let partition = self.shared.keys.partition(&id.app, &name);

@@ -30,6 +30,7 @@ use super::edge::{Edge, topic_id};
 use super::keys::{Subject, TopicId};
 use super::link::{Connections, Connector, Pushed};
 use super::message::{Delta, Message};
+use super::past::millis;
 use super::replica::{Applied, Part, Replica};
 use super::script::{self, Parting, Standing, Synced};
 use super::topic::{Call, Told, Topic, here, is_same, tell};
@@ -820,8 +821,4 @@ async fn end_of(grace: Option<Instant>) {
 
 fn jitter(most: Duration) -> Duration {
     most.mul_f64(rand::random::<f64>())
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
