@@ -279,6 +279,11 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
     ("FANFARE_AUTH_ISSUER", "auth.issuer", Form::Text),
     ("FANFARE_AUTH_AUDIENCE", "auth.audience", Form::Text),
     ("FANFARE_AUTH_LEEWAY", "auth.leeway", Form::Number),
+    (
+        "FANFARE_AUTH_DISCONNECT_ON_EXPIRY",
+        "auth.disconnect_on_expiry",
+        Form::Flag,
+    ),
     ("FANFARE_AUTH_COOKIES", "auth.cookies", Form::List),
     (
         "FANFARE_AUTH_USER_ID_CLAIMS",

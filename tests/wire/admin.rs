@@ -746,6 +746,87 @@ async fn the_live_feed_shows_what_happens_and_hides_what_is_private() {
     );
 }
 
+/// What the setting is for, and what it does not open: who may not see the feed.
+#[tokio::test]
+async fn the_live_feed_shows_what_is_private_where_the_operator_allows_it() {
+    let server = TestServer::with(|config| {
+        config.admin.token = Some(TOKEN.into());
+        config.admin.feed_shows_private_data = true;
+    })
+    .await;
+    let mut all = feed(&server, "/feed").await;
+
+    let mut client = server.connect().await;
+    client.subscribe_private("private-x").await;
+    private_event(&mut client, "whispered by a client").await;
+    server
+        .trigger("private-x", "told", "whispered by a back end")
+        .await;
+    server.trigger("public", "end", "1").await;
+
+    let mut text = String::new();
+    read_until(&mut all, &mut text, "\"end\"").await;
+    read_until(&mut all, &mut text, "\"client_event\"").await;
+    for whispered in ["whispered by a client", "whispered by a back end"] {
+        assert!(
+            text.contains(&format!("\"data\":\"{whispered}\"")),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_live_feed_shows_who_is_not_let_in() {
+    let server = TestServer::with(|config| {
+        config.admin.token = Some(TOKEN.into());
+        config.apps[0].limits.connections = Some(1);
+    })
+    .await;
+    let mut all = feed(&server, "/feed?kinds=turned_away").await;
+    let mut own = feed(&server, "/apps/app-id/feed").await;
+
+    let _first = server.connect().await;
+    assert_eq!(
+        server
+            .open(&crate::support::target())
+            .await
+            .closed()
+            .await
+            .0,
+        4100
+    );
+    assert_eq!(
+        server
+            .open("/app/nobody-knows?protocol=7")
+            .await
+            .closed()
+            .await
+            .0,
+        4001
+    );
+    assert_eq!(
+        server.open("/elsewhere?protocol=7").await.closed().await.0,
+        4005
+    );
+
+    let mut text = String::new();
+    read_until(&mut all, &mut text, "\"code\":4005").await;
+    for part in [
+        "event: turned_away\ndata: {\"kind\":\"turned_away\",\"app_id\":\"app-id\",\"code\":4100,\"message\":\"Over capacity\",\"address\":\"127.0.0.1\"}",
+        "{\"kind\":\"turned_away\",\"code\":4001,\"message\":\"App key nobody-knows not in this cluster.",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    // The feed of an app has its own only.
+    server.trigger("public", "end", "1").await;
+    let mut text = String::new();
+    read_until(&mut own, &mut text, "\"end\"").await;
+    assert!(
+        text.contains("\"code\":4100") && !text.contains("4001"),
+        "{text}"
+    );
+}
+
 #[tokio::test]
 async fn the_live_feed_is_filtered_by_pattern_event_and_connection() {
     let (_directory, server) = server().await;

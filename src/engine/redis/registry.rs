@@ -196,7 +196,8 @@ impl Registry {
             self.restore_all();
         }
         let own = self.shared.keys.process_topic(&self.shared.process);
-        connections.subscribe(&[own]).await?;
+        let common = self.shared.keys.common_topic();
+        connections.subscribe(&[own, common]).await?;
         self.beat(hub, connections).await?;
         self.review(hub);
         if is_return {
@@ -676,13 +677,19 @@ impl Registry {
     fn take(&mut self, hub: &Arc<Hub>, pushed: &Pushed) {
         let own = self.shared.keys.process_topic(&self.shared.process);
         if pushed.topic == own.as_bytes() {
-            if let Some(Message::Taken {
-                app,
-                session,
-                socket_id,
+            self.take_own(hub, pushed);
+            return;
+        }
+        if pushed.topic == self.shared.keys.common_topic().as_bytes() {
+            if let Some(Message::Question {
+                number,
+                process,
+                question,
             }) = Message::parse(&pushed.payload)
+                && *process != *self.shared.process
             {
-                hub.session_taken(&app, session, socket_id);
+                let inquiries = &self.shared.inquiries;
+                inquiries.note_question(number, process, question);
             }
             return;
         }
@@ -701,7 +708,26 @@ impl Registry {
                 }
             }
             // Have a queue of their own, or a topic.
-            Message::Event(_) | Message::Recorded(_) | Message::Taken { .. } => {}
+            Message::Event(_)
+            | Message::Recorded(_)
+            | Message::Taken { .. }
+            | Message::Question { .. }
+            | Message::Answer { .. } => {}
+        }
+    }
+
+    /// Takes what concerns this process alone.
+    fn take_own(&self, hub: &Hub, pushed: &Pushed) {
+        match Message::parse(&pushed.payload) {
+            Some(Message::Taken {
+                app,
+                session,
+                socket_id,
+            }) => hub.session_taken(&app, session, socket_id),
+            Some(Message::Answer { number, answer }) => {
+                self.shared.inquiries.note_answer(number, answer);
+            }
+            _ => {}
         }
     }
 
