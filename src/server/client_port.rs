@@ -20,7 +20,6 @@ pub(super) struct ClientPort {
     pub(super) api: Api,
     pub(super) test_log: Option<Arc<TestLog>>,
     pub(super) admin: Option<Arc<Admin>>,
-    pub(super) has_console: bool,
     pub(super) health: Health,
     pub(super) sockets: Arc<WebSockets>,
     /// Absent: apps have endpoints of their own for it.
@@ -91,7 +90,8 @@ impl Handler for ClientPort {
         if let Some(admin) = self.admin.as_ref().filter(|_| Admin::owns(path)) {
             return Box::pin(admin.handle(request, peer)).await;
         }
-        if self.has_console && console::owns(path) {
+        let has_console = self.admin.as_ref().is_some_and(|a| a.has_console());
+        if has_console && console::owns(path) {
             return console::answer_to(&request);
         }
         if let Some(log) = self.test_log.as_ref().filter(|_| TestLog::owns(path)) {

@@ -25,7 +25,7 @@ use self::settings::{
 };
 pub use self::settings::{auth_config, certificates};
 use crate::accounts::Accounts;
-use crate::adapter::auth::AuthEndpoint;
+use crate::adapter::auth::{AuthEndpoint, Authority};
 use crate::adapter::chat::Chat;
 use crate::adapter::ground::{Adapter, Ground};
 use crate::adapter::rooms::Rooms;
@@ -55,8 +55,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct Server {
     hub: Arc<Hub>,
-    /// What connects this node with others, if there may be any.
-    engine_task: Option<RedisTask>,
+    /// What connects this node with others, if there may be any, and what they may ask
+    /// it.
+    engine_task: Option<(RedisTask, Arc<AdminParts>)>,
     port: Arc<ClientPort>,
     ops: Arc<Ops>,
     listener: Listener,
@@ -240,14 +241,19 @@ impl Server {
                 tasks.clone(),
             ))
         });
-        let rooms = rooms.zip(auth_config(config)).and_then(|(rooms, auth)| {
-            let app = config.app_id(rooms.app.as_deref())?;
-            let (hub, apps) = (Arc::clone(&hub), Arc::clone(&apps));
-            let ground = Ground::new(hub, apps, app, config.adapters.vacate_grace());
-            let redis =
-                redis_settings(&config.engine, config.webhooks.hold_back).map(RedisCommands::new);
-            Some(Arc::new(Rooms::new(ground, rooms, &auth, redis)))
-        });
+        let auth = auth_config(config);
+        let authority = auth.as_ref().map(|auth| Arc::new(Authority::new(auth)));
+        let signs_in = auth.as_ref().zip(authority);
+        let rooms = rooms
+            .zip(signs_in.clone())
+            .and_then(|(rooms, (auth, authority))| {
+                let app = config.app_id(rooms.app.as_deref())?;
+                let (hub, apps) = (Arc::clone(&hub), Arc::clone(&apps));
+                let ground = Ground::new(hub, apps, app, config.adapters.vacate_grace());
+                let redis = redis_settings(&config.engine, config.webhooks.hold_back)
+                    .map(RedisCommands::new);
+                Some(Arc::new(Rooms::new(ground, rooms, auth, authority, redis)))
+            });
         let chat = Some(&config.adapters.chat).filter(|chat| chat.enabled);
         let chat = chat.and_then(|chat| {
             let app = config.app_id(chat.app.as_deref())?;
@@ -263,9 +269,9 @@ impl Server {
         let consumed = adapters.iter().flat_map(|adapter| adapter.consumes());
         hub.consume(consumed.collect());
         let adapters = Adapters::new(adapters);
-        let auth = auth_config(config).and_then(|auth| {
+        let auth = signs_in.and_then(|(auth, authority)| {
             let app = config.app_id(auth.app.as_deref())?;
-            Some(AuthEndpoint::new(&auth, app, Arc::clone(&apps)))
+            Some(AuthEndpoint::new(auth, authority, app, Arc::clone(&apps)))
         });
         let listener_address = listener.address()?;
         let metrics_address = ops_listener.address()?;
@@ -284,23 +290,25 @@ impl Server {
         let accounts = Arc::new(Box::pin(Accounts::new(own.clone(), is_for_trying)).await?);
         let has_console = config.admin.console;
         let token = config.admin.token.as_ref();
+        // Other nodes may ask what operators may, whether these come in here or not.
+        let admin_parts = Arc::new(AdminParts {
+            hub: Arc::clone(&hub),
+            apps: Arc::clone(&apps),
+            file_apps: config.apps.clone(),
+            database,
+            replica: replica.clone(),
+            usage: Arc::clone(&usage),
+            meters: Arc::clone(&meters),
+            tester: webhooks.as_ref().map(Webhooks::tester),
+            feed_shows_private_data: config.admin.feed_shows_private_data,
+            client_port: listener_address.port(),
+            metrics_port: metrics_address.port(),
+            adapters: adapters.clone(),
+            accounts: Arc::clone(&accounts),
+            has_console,
+        });
         let admin = (has_console || token.is_some()).then(|| {
-            let parts = AdminParts {
-                hub: Arc::clone(&hub),
-                apps: Arc::clone(&apps),
-                file_apps: config.apps.clone(),
-                database,
-                replica: replica.clone(),
-                usage: Arc::clone(&usage),
-                meters: Arc::clone(&meters),
-                tester: webhooks.as_ref().map(Webhooks::tester),
-                feed_shows_private_data: config.admin.feed_shows_private_data,
-                client_port: listener_address.port(),
-                metrics_port: metrics_address.port(),
-                adapters: adapters.clone(),
-                accounts: Arc::clone(&accounts),
-                has_console,
-            };
+            let parts = Arc::clone(&admin_parts);
             Arc::new(Admin::new(parts, token.map(Secret::reveal)))
         });
         let soketi_port = config
@@ -321,7 +329,6 @@ impl Server {
                 ),
                 test_log,
                 admin: admin.clone().filter(|_| config.admin.on_client_port),
-                has_console: has_console && config.admin.on_client_port,
                 health: Health::new(Arc::clone(&hub), adapters.clone()),
                 sockets,
                 auth,
@@ -343,7 +350,6 @@ impl Server {
                     soketi_port,
                 },
                 admin,
-                has_console,
             )),
             adapters,
             webhooks,
@@ -363,7 +369,7 @@ impl Server {
             shutdown_grace: config.server.shutdown_grace,
             sweep_interval,
             has_successor: config.server.reuse_port,
-            engine_task,
+            engine_task: engine_task.map(|task| (task, admin_parts)),
             hub,
             tasks,
         })
@@ -449,8 +455,8 @@ impl Server {
         ));
         let leave = CancellationToken::new();
         let engine = TaskTracker::new();
-        if let Some(task) = self.engine_task {
-            engine.spawn(task.run(Arc::clone(&self.hub), leave.clone()));
+        if let Some((task, respondent)) = self.engine_task {
+            engine.spawn(task.run(Arc::clone(&self.hub), respondent, leave.clone()));
         }
         engine.close();
         let webhooks = self.webhooks.map(Webhooks::start);
