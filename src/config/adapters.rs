@@ -84,8 +84,8 @@ pub struct ChatConfig {
     pub bindings: Vec<String>,
     /// How many queues a node has. Default `auto`.
     pub queue_mode: QueueMode,
-    /// Users of this node who have a queue of their own with `auto`; who comes then
-    /// shares one. Default 5,000.
+    /// Users of this node up to whom each has a queue of their own with `auto`; when
+    /// more come, all share one. Default 5,000.
     pub per_node_above: u32,
     /// Updates of one queue that may be on their way to us. Default 50.
     pub prefetch: u16,

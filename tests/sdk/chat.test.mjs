@@ -40,7 +40,7 @@ async function page(t, server, userId) {
 test('each page of a user gets each update once, on whatever node it is (c3_two_nodes_no_split)', async (t) => {
   const broker = await startRabbitMq(t);
   await broker.declareExchange(EXCHANGE);
-  const tables = `[auth]\njwt_secret = "${SECRET}"\n[adapters.chat]\nenabled = true\nurl = "${broker.url}"\n`;
+  const tables = `[log]\nlevel = "info,chat3=debug"\n[auth]\njwt_secret = "${SECRET}"\n[adapters.chat]\nenabled = true\nurl = "${broker.url}"\n`;
   const [one, two] = [await startServer(t, { tables }), await startServer(t, { tables })];
   const pages = [
     await page(t, one, 'usr_1'),
@@ -66,4 +66,9 @@ test('each page of a user gets each update once, on whatever node it is (c3_two_
   }
   await settled(stranger.pusher);
   assert.deepEqual(stranger.ears.waiting, []);
+  // What operators have always searched the log for (C-41).
+  const messages = two.said.map((line) => JSON.parse(line).message);
+  for (const phrase of ['RabbitMQ connected', 'User usr_1 subscribed to updates', 'Update received for usr_1']) {
+    assert.equal(messages.filter((message) => message === phrase).length, 1, `${phrase}: ${messages.join('\n')}`);
+  }
 });

@@ -14,6 +14,9 @@ import { BullAdapter } from '@bull-board/api/bullAdapter';
 import { becomes, startGround } from './support/order_worker.mjs';
 import { eventually, within } from './support/within.mjs';
 
+/** Jobs of the test with several workers; more of them by `FANFARE_TEST_JOBS`. */
+const JOBS = Number(process.env.FANFARE_TEST_JOBS ?? 900);
+
 const NUMBER = /^RR-\d+-[A-Z0-9]{6}$/;
 
 test('a queue of bull', { concurrency: 4 }, async (t) => {
@@ -340,7 +343,7 @@ test('a queue of bull', { concurrency: 4 }, async (t) => {
 
   it('bull_contract_mixed: one worker in Node and two of ours do every job once', async (t) => {
     const queue = ground.queue(t);
-    const count = 900;
+    const count = JOBS;
     const [{ first }] = await ground.query(
       `WITH added AS (INSERT INTO orders (user_id, cad_num)
          SELECT 7, '77:01:0000000:200' FROM generate_series(1, $1) RETURNING id)
@@ -362,9 +365,11 @@ test('a queue of bull', { concurrency: 4 }, async (t) => {
     await ground.worker(t, queue, { ROSREESTR_USER_NAME: 'user-2' });
     await eventually(async () => (await queue.getWorkers()).length === 3, 'three workers');
 
+    const began = Date.now();
     await queue.resume();
 
-    await eventually(async () => (await queue.getCompletedCount()) === count, 'all jobs', 90_000);
+    await eventually(async () => (await queue.getCompletedCount()) === count, 'all jobs', 90_000 + count * 100);
+    const seconds = (Date.now() - began) / 1_000;
     const jobs = await queue.getCompleted();
     const numbers = jobs.filter((job) => !job.returnvalue.node).map((job) => job.returnvalue.rosreestrOrderNum);
     const byNode = jobs.length - numbers.length;
@@ -378,6 +383,8 @@ test('a queue of bull', { concurrency: 4 }, async (t) => {
     // Each has done its share, and Node no job that was one of ours.
     assert.ok(byNode > 0 && placed.length === 2, `${byNode} ${JSON.stringify(placed)}`);
     assert.equal(await node.count(), byNode);
+    const shares = placed.map(({ jobs: done }) => done).join(' and ');
+    t.diagnostic(`${count} jobs in ${seconds} s: ${byNode} by Node, ${shares} by ours`);
     assert.deepEqual(await queue.getJobCounts(), {
       waiting: 0, active: 0, completed: count, failed: 0, delayed: 0, paused: 0,
     });

@@ -5,16 +5,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare::adapter::broker::{Letter, Link, Outbox};
-use fanfare::config::{BrokerUrl, Config, QueueMode};
+use fanfare::config::{AppConfig, BrokerUrl, Config, HistoryRuleConfig, QueueMode, StoreConfig};
+use fanfare::store::{Database, StoreError};
 use lapin::BasicProperties;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Elsewhere, JWT_SECRET, ask, subscribe, token};
+use crate::proxy::{Fault, Proxy};
 use crate::rabbitmq::{Publisher, RabbitMq, Vhost};
 use crate::redis::Redis;
-use crate::support::{Client, HttpClient, TestServer, eventually, eventually_within};
+use crate::sessions::{self, Heard};
+use crate::support::{
+    Client, HttpClient, ID, KEY, SECRET, TestServer, app, eventually, eventually_within,
+};
 
 /// Time for RabbitMQ to come and for its clients to notice, on a busy machine.
 const RETURN: Duration = Duration::from_secs(90);
@@ -317,24 +322,23 @@ async fn c3_poison() {
     assert_eq!(diagnosis["queue"]["messages"], 0, "{diagnosis}");
 }
 
-/// Beyond a number of users the others share a queue; each still gets what is theirs,
-/// once.
+/// Where users share a queue each still gets what is theirs, once.
 #[tokio::test]
-async fn users_beyond_a_number_share_a_queue() {
+async fn users_may_share_a_queue() {
     let (vhost, publisher) = broker().await;
     let server = server_with(&vhost, |config| {
-        config.adapters.chat.per_node_above = 1;
+        config.adapters.chat.queue_mode = QueueMode::PerNode;
         config.adapters.chat.bindings = vec![
             "user.{userId}.*".to_owned(),
             "user.{type}.{userId}.*".to_owned(),
         ];
     })
     .await;
-    let mut own = page(&server, "usr_1").await;
-    let mut shared = page(&server, "usr_2").await;
+    let mut first = page(&server, "usr_1").await;
+    let mut second = page(&server, "usr_2").await;
     let third = page(&server, "cnt_3").await;
     let queues = vhost.queues().await;
-    assert_eq!(queues.len(), 2, "{queues:?}");
+    assert_eq!(queues.len(), 1, "{queues:?}");
 
     for number in 0..10 {
         for user in ["usr_1", "usr_2"] {
@@ -352,7 +356,7 @@ async fn users_beyond_a_number_share_a_queue() {
         .publish("user.usr_2.userupdate", update("usr_1", 99).as_bytes())
         .await;
 
-    for (client, user) in [(&mut own, "usr_1"), (&mut shared, "usr_2")] {
+    for (client, user) in [(&mut first, "usr_1"), (&mut second, "usr_2")] {
         for number in 0..10 {
             assert_eq!(next_update(client, user).await, update(user, number));
         }
@@ -382,18 +386,70 @@ async fn users_beyond_a_number_share_a_queue() {
             .iter()
             .any(|key| key.contains("cnt_3"))
     );
+}
 
-    let one_queue = server_with(&vhost, |config| {
-        config.adapters.chat.queue_mode = QueueMode::PerNode;
+/// When users become many, those who have queues of their own are moved to the shared
+/// one while updates flow: none is lost, none comes twice, and none overtakes another.
+#[tokio::test]
+async fn many_users_are_moved_to_a_shared_queue_without_loss_or_duplicates() {
+    let (vhost, publisher) = broker().await;
+    let server = server_with(&vhost, |config| {
+        config.adapters.chat.per_node_above = 20;
+        // Few on their way, so that some wait at the broker.
+        config.adapters.chat.prefetch = 2;
     })
     .await;
-    let mut page = page(&one_queue, "usr_1").await;
-    publisher
-        .publish("user.usr_1.userupdate", update("usr_1", 5).as_bytes())
-        .await;
-    for client in [&mut page, &mut own] {
-        assert_eq!(next_update(client, "usr_1").await, update("usr_1", 5));
+    let name = |number: usize| format!("usr_{number}");
+    let mut pages = Vec::new();
+    for number in 0..20 {
+        pages.push(page(&server, &name(number)).await);
     }
+    assert_eq!(vhost.queues().await.len(), 20);
+    let moved = async || figure(&server, "fanfare_chat3_moved_users_total").await;
+
+    let is_over = CancellationToken::new();
+    let publish = async {
+        let mut rounds = 0;
+        while !is_over.is_cancelled() || rounds < 20 {
+            for number in 0..20 {
+                let user = name(number);
+                let key = format!("user.{user}.userupdate");
+                publisher
+                    .publish(&key, update(&user, rounds).as_bytes())
+                    .await;
+            }
+            rounds += 1;
+        }
+        rounds
+    };
+    let arrive = async {
+        let late = page(&server, "usr_20").await;
+        eventually_within(RETURN, "twenty moves", async || moved().await == 20).await;
+        is_over.cancel();
+        late
+    };
+    let (rounds, late) = tokio::join!(publish, arrive);
+
+    for (number, page) in pages.iter_mut().enumerate() {
+        let user = name(number);
+        for round in 0..rounds {
+            assert_eq!(next_update(page, &user).await, update(&user, round));
+        }
+        page.receives_nothing_before_pong().await;
+    }
+    let queues = vhost.queues().await;
+    assert_eq!(queues.len(), 1, "{queues:?}");
+    assert_eq!(vhost.bindings().await.len(), 21);
+
+    // When they have become few, who comes has a queue again.
+    drop(late);
+    pages.truncate(5);
+    for number in 5..=20 {
+        bound(&server, &name(number), false).await;
+    }
+    let _own = page(&server, "usr_30").await;
+    assert_eq!(vhost.queues().await.len(), 2);
+    assert_eq!(moved().await, 20);
 }
 
 /// C-66: updates wait for a user who is away, and come once, wherever the user is
@@ -468,6 +524,167 @@ async fn updates_wait_for_a_user_who_is_away() {
     .await;
     publish(30..31).await;
     assert_eq!(next_update(&mut back, "usr_1").await, update("usr_1", 30));
+}
+
+/// C-66 beside the server's own sessions: what a page had not heard when its connection
+/// died comes from the history, what came while it was away from the queue, each once.
+#[tokio::test]
+async fn updates_that_wait_and_a_session_do_not_come_twice() {
+    let (vhost, publisher) = broker().await;
+    let server = server_with(&vhost, |config| {
+        config.adapters.chat.offline_buffer_s = 600;
+        config.apps[0].history = vec![HistoryRuleConfig::new("private-user;*")];
+    })
+    .await;
+    let target = sessions::target("7b6c0000-0000-4000-8000-00000000c366");
+    let room = channel("usr_1");
+    let publish = async |numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            publisher
+                .publish("user.usr_1.userupdate", update("usr_1", number).as_bytes())
+                .await;
+        }
+    };
+    let expected = |numbers: std::ops::Range<u32>| -> Vec<String> {
+        numbers.map(|number| update("usr_1", number)).collect()
+    };
+    let delivered = async |count: u64| {
+        eventually("the updates", async || {
+            figure(&server, "fanfare_chat3_updates_total").await == count
+        })
+        .await;
+    };
+    let mut first = server.connect_to(&target).await;
+    sessions::subscribe(&mut first, &room, json!({}), true).await;
+    bound(&server, "usr_1", true).await;
+    publish(0..3).await;
+    delivered(3).await;
+    first.send(&json!({"event": "pusher:ping"})).await;
+    assert_eq!(sessions::hear(&mut first, true).await.data, expected(0..3));
+
+    // It does not hear these any more, and comes back before the server knows.
+    publish(3..6).await;
+    delivered(6).await;
+    let mut second = server.connect_to(&target).await;
+    let heard = sessions::subscribe(&mut second, &room, json!({}), true).await;
+    assert_eq!(heard.gap, None);
+    assert!(heard.data.ends_with(&expected(3..6)), "{heard:?}");
+    assert!(expected(0..6).ends_with(&heard.data), "{heard:?}");
+    second.send(&json!({"event": "pusher:ping"})).await;
+    assert_eq!(sessions::hear(&mut second, true).await, Heard::events(&[]));
+
+    // And these come while it is away.
+    drop((first, second));
+    bound(&server, "usr_1", false).await;
+    publish(6..9).await;
+    let mut third = server.connect_to(&target).await;
+    let mut heard = sessions::subscribe(&mut third, &room, json!({}), true).await;
+    delivered(9).await;
+    third.send(&json!({"event": "pusher:ping"})).await;
+    heard
+        .data
+        .extend(sessions::hear(&mut third, true).await.data);
+
+    assert_eq!(heard.gap, None);
+    assert_eq!(heard.data, expected(6..9));
+}
+
+/// C-51: what the server cannot take goes back to its queue once, and is dropped and
+/// counted when it comes again.
+#[tokio::test]
+async fn an_update_that_cannot_be_taken_is_dropped_the_second_time() {
+    let (vhost, publisher) = broker().await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = StoreConfig {
+        url: Some(
+            format!("sqlite://{}/fanfare.db", directory.path().display())
+                .as_str()
+                .into(),
+        ),
+        ..StoreConfig::default()
+    };
+    let database = Database::connect(&store).await.unwrap().unwrap();
+    database.migrate().await.unwrap();
+    database.create(&app(ID, KEY, SECRET)).await.unwrap();
+    let server = server_with(&vhost, |config| {
+        config.store = store;
+        config.apps.clear();
+        config.auth.app = Some(ID.to_owned());
+        config.adapters.chat.app = Some(ID.to_owned());
+        // The user stays bound when the app is disabled and closes the page.
+        config.adapters.vacate_grace_ms = 60_000;
+    })
+    .await;
+    let mut page = page(&server, "usr_1").await;
+    let disable = |app: &mut AppConfig| {
+        app.enabled = false;
+        Ok::<(), StoreError>(())
+    };
+    database.update(ID, disable).await.unwrap();
+    assert_eq!(page.closed().await.0, 4003);
+
+    publisher
+        .publish("user.usr_1.userupdate", update("usr_1", 1).as_bytes())
+        .await;
+
+    eventually("one that is dropped", async || {
+        figure(&server, "fanfare_chat3_dropped_updates_total").await == 1
+    })
+    .await;
+    let diagnosis = get(&server, "diagnose/usr_1").await;
+    assert_eq!(diagnosis["queue"]["messages"], 0, "{diagnosis}");
+    assert_eq!(figure(&server, "fanfare_chat3_updates_total").await, 0);
+}
+
+/// A broker, or a network, that says nothing any more: it is given up, and everything
+/// heals when it speaks again.
+#[tokio::test]
+async fn a_broker_that_hangs_is_given_up_and_found_again() {
+    let (vhost, publisher) = broker().await;
+    let proxy = Proxy::to(vhost.port).await;
+    let url = format!(
+        "amqp://guest:guest@{}/{}?heartbeat=1&connection_timeout=1000",
+        proxy.address, vhost.name
+    );
+    let server = TestServer::with(|config| {
+        chat(config, &url);
+        config.connection.ping_after = Duration::from_secs(600);
+    })
+    .await;
+    let mut witness = server.subscriber("news").await;
+    let mut early = page(&server, "usr_1").await;
+
+    proxy.set(Fault::Blackhole);
+
+    eventually_within(RETURN, "the loss", async || {
+        figure(&server, "fanfare_chat3_connected").await == 0
+    })
+    .await;
+    eventually_within(RETURN, "a broker that does not answer", async || {
+        let problem = &get(&server, "stats").await["problem"];
+        *problem == "the broker does not answer within 1s"
+    })
+    .await;
+    assert_eq!(
+        server.ops("/ready").await.body,
+        "degraded: adapter chat: RabbitMQ: no answer\n"
+    );
+    server.still_serves(&mut witness, "news").await;
+    let mut late = opened(&server, "usr_2").await;
+
+    proxy.set(Fault::None);
+
+    for user in ["usr_1", "usr_2"] {
+        bound(&server, user, true).await;
+    }
+    for (client, user) in [(&mut early, "usr_1"), (&mut late, "usr_2")] {
+        let body = update(user, 1);
+        publisher
+            .publish(&format!("user.{user}.userupdate"), body.as_bytes())
+            .await;
+        assert_eq!(next_update(client, user).await, body);
+        client.receives_nothing_before_pong().await;
+    }
 }
 
 /// C-42 to C-44, C-58.

@@ -1,4 +1,4 @@
-//! A network between a node and its Redis that can fail.
+//! A network between a node and its Redis or RabbitMQ that can fail.
 //!
 //! No byte is lost while the connection stands, as TCP would have it: a network
 //! that swallows packets is one that keeps them back.
@@ -21,7 +21,7 @@ pub(crate) enum Fault {
     Cut,
     /// Nothing comes through in either direction, and nobody says so.
     Blackhole,
-    /// What Redis answers does not come back.
+    /// What the server answers does not come back.
     HalfOpen,
 }
 
@@ -33,7 +33,7 @@ impl Fault {
 
 /// Listens on loopback until it is dropped.
 pub(crate) struct Proxy {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     fault: watch::Sender<Fault>,
 }
 

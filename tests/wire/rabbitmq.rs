@@ -62,7 +62,7 @@ done
 /// A virtual host of the shared node.
 pub(crate) struct Vhost {
     pub(crate) name: String,
-    port: u16,
+    pub(crate) port: u16,
     management_port: u16,
 }
 

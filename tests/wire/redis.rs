@@ -5,6 +5,13 @@ use std::process::Command;
 use crate::backing::Backing;
 use crate::support::eventually;
 
+/// The server of the tests; `FANFARE_TEST_REDIS_SERVER` names another one, such as an
+/// older Redis or Valkey.
+pub(crate) fn program() -> Command {
+    let named = std::env::var_os("FANFARE_TEST_REDIS_SERVER");
+    Command::new(named.unwrap_or_else(|| "redis-server".into()))
+}
+
 /// Keeps nothing on disk, and listens on loopback only.
 pub(crate) struct Redis {
     server: Backing,
@@ -42,7 +49,7 @@ impl Redis {
     /// Starts the server again, and waits until it answers.
     pub(crate) async fn resume(&mut self) {
         let port = self.server.port.to_string();
-        let mut command = Command::new("redis-server");
+        let mut command = program();
         command
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .args(["--port", &port, "--dir"])

@@ -1,7 +1,6 @@
 //! The ways in which Redis may be deployed: a Cluster, behind Sentinels, with TLS,
 //! users, prefixes and database numbers.
 
-use std::process::Command;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -12,7 +11,7 @@ use serde_json::json;
 use crate::all_nodes::{TOKEN, get};
 use crate::backing::{Backing, free_port};
 use crate::deployment::Deployment;
-use crate::redis::Redis;
+use crate::redis::{Redis, program};
 use crate::sessions::everything;
 use crate::support::{TestServer, eventually};
 
@@ -183,7 +182,7 @@ async fn sentinels_tell_which_server_it_is_now() {
         sentinel.directory().display()
     );
     std::fs::write(&path, config).unwrap();
-    sentinel.run(Command::new("redis-server").arg(&path).arg("--sentinel"));
+    sentinel.run(program().arg(&path).arg("--sentinel"));
     let client = redis::Client::open(format!("redis://127.0.0.1:{sentinel_port}")).unwrap();
     eventually("the Sentinel to find the replica", async || {
         let Ok(mut connection) = Box::pin(client.get_multiplexed_async_connection()).await else {

@@ -15,6 +15,7 @@ use lapin::options::{BasicAckOptions, BasicNackOptions};
 use tokio::sync::mpsc;
 
 use super::Chat;
+use super::moves::Moves;
 use super::readers::{Reader, UserId};
 use super::update::{self, Unreadable};
 use crate::adapter::broker::Trouble;
@@ -52,7 +53,11 @@ pub(super) struct Ended {
 #[derive(Debug)]
 pub(super) struct Carrier {
     chat: Arc<Chat>,
+    moves: Arc<Moves>,
     ended: mpsc::Sender<Ended>,
+    /// What came from the shared queue for users who are still on their way to it: as
+    /// much as may be on its way to us.
+    waiting: HashMap<UserId, VecDeque<Delivery>>,
     /// Updates of users who have just left, where those must not be lost: as many as
     /// may be on their way. They go back when the consumer has ended, and to the pages
     /// when the user is here again before that.
@@ -78,10 +83,12 @@ enum Outcome {
 }
 
 impl Carrier {
-    pub(super) fn new(chat: Arc<Chat>, ended: mpsc::Sender<Ended>) -> Self {
+    pub(super) fn new(chat: Arc<Chat>, moves: Arc<Moves>, ended: mpsc::Sender<Ended>) -> Self {
         Self {
             chat,
+            moves,
             ended,
+            waiting: HashMap::new(),
             held: HashMap::new(),
         }
     }
@@ -93,16 +100,20 @@ impl Carrier {
     ) -> Result<(), Trouble> {
         let mut consumers: SelectAll<BoxStream<'static, Arrival>> = SelectAll::new();
         let mut looks = tokio::time::interval(LOOK_EVERY);
+        let moves = Arc::clone(&self.moves);
         loop {
             tokio::select! {
+                // What waited is older than what comes.
+                biased;
+                () = moves.settled(), if !self.waiting.is_empty() => self.go_on().await?,
                 newcomer = newcomers.recv() => match newcomer {
                     Some(newcomer) => consumers.push(arrivals(newcomer)),
                     None => return Ok(()),
                 },
+                _ = looks.tick(), if !self.held.is_empty() => self.look_again().await?,
                 Some(arrival) = consumers.next(), if !consumers.is_empty() => {
                     self.take(arrival).await?;
                 }
-                _ = looks.tick(), if !self.held.is_empty() => self.look_again().await?,
             }
         }
     }
@@ -113,6 +124,10 @@ impl Carrier {
             return self.end(&whose, tag).await;
         };
         let delivery = delivery?;
+        match &whose {
+            Whose::One(reader) => self.moves.note(&reader.id, &delivery),
+            Whose::Anybody => self.moves.heard(),
+        }
         match whose {
             Whose::One(reader) if self.must_wait(&reader).await => {
                 let (_, held) = self
@@ -125,14 +140,45 @@ impl Carrier {
             Whose::One(reader) => self.deliver(&[reader], &delivery).await,
             Whose::Anybody => {
                 let users = self.chat.bindings.users(delivery.routing_key.as_str());
-                // Those who have left since it was on its way miss nothing.
-                let readers: Vec<_> = users
-                    .iter()
-                    .filter_map(|id| self.chat.readers.get(id))
-                    .collect();
-                self.deliver(&readers, &delivery).await
+                let waits =
+                    |id: &&UserId| self.waiting.contains_key(*id) || self.moves.is_moving(id);
+                match users.iter().find(waits) {
+                    Some(id) => {
+                        let waiting = self.waiting.entry(id.clone()).or_default();
+                        waiting.push_back(delivery);
+                        Ok(())
+                    }
+                    None => self.deliver_to(&users, &delivery).await,
+                }
             }
         }
+    }
+
+    /// Delivers what came from the shared queue.
+    async fn deliver_to(&self, users: &[UserId], delivery: &Delivery) -> Result<(), Trouble> {
+        // Those who have left since it was on its way miss nothing.
+        let readers: Vec<_> = users
+            .iter()
+            .filter(|id| !self.moves.is_copy(id, delivery))
+            .filter_map(|id| self.chat.readers.get(id))
+            .collect();
+        self.deliver(&readers, delivery).await
+    }
+
+    /// Delivers what waited for users who have moved.
+    async fn go_on(&mut self) -> Result<(), Trouble> {
+        let ids = self.waiting.keys();
+        let moved: Vec<UserId> = ids
+            .filter(|id| !self.moves.is_moving(id))
+            .cloned()
+            .collect();
+        for id in moved {
+            for delivery in self.waiting.remove(&id).unwrap_or_default() {
+                let users = self.chat.bindings.users(delivery.routing_key.as_str());
+                self.deliver_to(&users, &delivery).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether the user has no page here, and the update would be lost; or others are
@@ -167,6 +213,9 @@ impl Carrier {
             Whose::One(reader) => Some(reader.id.clone()),
             Whose::Anybody => None,
         };
+        if let Some(id) = &user {
+            self.moves.own_has_ended(id);
+        }
         if let Some((_, held)) = user.as_ref().and_then(|id| self.held.remove(id)) {
             for delivery in held {
                 give_back(&delivery).await?;
@@ -177,6 +226,32 @@ impl Carrier {
     }
 
     async fn deliver(&self, readers: &[Arc<Reader>], delivery: &Delivery) -> Result<(), Trouble> {
+        let mut outcome = self.hand_over(readers, delivery).await;
+        // The queue of who is moving may be gone before the update could come again.
+        let comes_again = !delivery.redelivered
+            && !readers
+                .iter()
+                .any(|reader| self.moves.is_moving(&reader.id));
+        if outcome == Outcome::Later && !comes_again && !delivery.redelivered {
+            tokio::time::sleep(LOOK_EVERY).await;
+            outcome = self.hand_over(readers, delivery).await;
+        }
+        match outcome {
+            Outcome::Taken => {
+                delivery.acker.ack(BasicAckOptions::default()).await?;
+                Ok(())
+            }
+            Outcome::Later if comes_again => give_back(delivery).await,
+            Outcome::Later => {
+                self.chat.counts.dropped.count();
+                reject(delivery).await
+            }
+            Outcome::Rejected => reject(delivery).await,
+        }
+    }
+
+    /// Hands an update over to all readers; returns what is worst.
+    async fn hand_over(&self, readers: &[Arc<Reader>], delivery: &Delivery) -> Outcome {
         let mut outcome = Outcome::Taken;
         for reader in readers {
             match self.chat.hand_over(reader, &delivery.data).await {
@@ -184,18 +259,7 @@ impl Carrier {
                 other => outcome = other,
             }
         }
-        match outcome {
-            Outcome::Taken => {
-                delivery.acker.ack(BasicAckOptions::default()).await?;
-                Ok(())
-            }
-            Outcome::Later if !delivery.redelivered => give_back(delivery).await,
-            Outcome::Later => {
-                self.chat.counts.dropped.count();
-                reject(delivery).await
-            }
-            Outcome::Rejected => reject(delivery).await,
-        }
+        outcome
     }
 }
 

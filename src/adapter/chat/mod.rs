@@ -13,6 +13,7 @@
 mod binding;
 mod carrier;
 mod endpoint;
+mod moves;
 mod presence;
 mod queues;
 mod readers;
@@ -73,6 +74,7 @@ struct Counts {
     foreign: Count,
     dropped: Count,
     refused: Count,
+    moved: Count,
 }
 
 #[derive(Debug, Default)]
@@ -225,6 +227,11 @@ impl Adapter for Chat {
                 "fanfare_chat3_refused_users_total",
                 "Subscriptions of users whose id must not stand in a binding.",
                 counts.refused.get(),
+            ),
+            total(
+                "fanfare_chat3_moved_users_total",
+                "Users who were moved from a queue of their own to the one of the node.",
+                counts.moved.get(),
             ),
         ]
     }

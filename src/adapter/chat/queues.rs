@@ -5,6 +5,10 @@
 //! a node that dies leaves nothing behind and two nodes never split what a user gets.
 //! Where updates wait for users who are away, their queue is nobody's and outlives
 //! connections; of the nodes that consume from it, the broker lets one.
+//!
+//! A queue costs the broker memory, so where many users read on one node they share a
+//! queue: those who come then, and those who were there are moved, one by one
+//! ([`super::moves`]).
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -25,6 +29,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::Chat;
 use super::carrier::{Carrier, Ended, Newcomer, Whose};
+use super::moves::Moves;
 use super::readers::{Bound, Need, Reader, UserId};
 use crate::adapter::broker::{Session, Trouble, within};
 use crate::config::QueueMode;
@@ -34,6 +39,12 @@ const PER_CHANNEL: usize = 500;
 
 /// Users whom the broker is told of at the same time.
 const AT_ONCE: usize = 64;
+
+/// Users who are moved at the same time, so that others are not kept waiting.
+const MOVES_AT_ONCE: usize = AT_ONCE / 4;
+
+/// Time between two looks whether a queue that gets no more is empty.
+const DRAIN_EVERY: Duration = Duration::from_millis(20);
 
 /// Time between two looks whether the exchange is still there: with it all bindings
 /// would be gone, and nothing would say so.
@@ -54,6 +65,9 @@ pub(super) struct Queues {
     places: HashMap<UserId, Place>,
     /// Channel and name of the queue that users share, once there is one.
     shared: Option<(Channel, String)>,
+    /// Whether users share it, with [`QueueMode::Auto`].
+    is_sharing: bool,
+    moves: Arc<Moves>,
     carriers: JoinSet<Result<(), Trouble>>,
     ended: mpsc::Sender<Ended>,
     endings: mpsc::Receiver<Ended>,
@@ -93,6 +107,8 @@ impl Queues {
             lanes: Vec::new(),
             places: HashMap::new(),
             shared: None,
+            is_sharing: false,
+            moves: Arc::default(),
             carriers: JoinSet::new(),
             ended,
             endings,
@@ -115,10 +131,18 @@ impl Queues {
         let mut jobs: FuturesUnordered<Job> = FuturesUnordered::new();
         let mut busy = HashSet::new();
         loop {
+            self.reconsider();
             while jobs.len() < AT_ONCE
                 && let Some(need) = readers.next_need(|id| busy.contains(id))
             {
                 let (id, job) = self.job(need).await?;
+                busy.insert(id);
+                jobs.push(job);
+            }
+            while jobs.len() < MOVES_AT_ONCE
+                && let Some(id) = self.next_to_move(&busy)
+            {
+                let job = self.move_over(&id).await?;
                 busy.insert(id);
                 jobs.push(job);
             }
@@ -127,6 +151,10 @@ impl Queues {
                     let Done { id, bound } = done?;
                     busy.remove(&id);
                     match &bound {
+                        Some(_) if readers.bound(&id).is_some() => {
+                            self.chat.counts.moved.count();
+                            tracing::debug!(target: "chat3", { user.id = %id }, "User {id} has moved to the shared queue");
+                        }
                         Some(_) => tracing::info!(target: "chat3", { user.id = %id }, "User {id} subscribed to updates"),
                         None => tracing::info!(target: "chat3", { user.id = %id }, "User {id} unsubscribed from updates"),
                     }
@@ -183,18 +211,35 @@ impl Queues {
         }
     }
 
-    /// Whether one more user may have a queue of their own.
+    /// Decides whether users share a queue: above a number of them, and until there are
+    /// half as many, so that coming and going around the number moves nobody.
+    fn reconsider(&mut self) {
+        let users = self.chat.readers.count();
+        let most = usize::try_from(self.chat.config.per_node_above).unwrap_or(usize::MAX);
+        if users > most {
+            self.is_sharing = true;
+        } else if users <= most / 2 {
+            self.is_sharing = false;
+        }
+    }
+
+    /// Whether users may have queues of their own.
     fn has_room(&self) -> bool {
         let config = &self.chat.config;
         match config.queue_mode {
             _ if config.offline_buffer_s > 0 => true,
             QueueMode::PerUser => true,
             QueueMode::PerNode => false,
-            QueueMode::Auto => {
-                let most = usize::try_from(config.per_node_above).unwrap_or(usize::MAX);
-                self.places.len() < most
-            }
+            QueueMode::Auto => !self.is_sharing,
         }
+    }
+
+    /// A user who has a queue of their own and should not.
+    fn next_to_move(&self, busy: &HashSet<UserId>) -> Option<UserId> {
+        if self.has_room() {
+            return None;
+        }
+        self.places.keys().find(|id| !busy.contains(*id)).cloned()
     }
 
     async fn bind_own(&mut self, reader: Arc<Reader>) -> Result<(UserId, Job), Trouble> {
@@ -239,23 +284,60 @@ impl Queues {
     }
 
     async fn bind_shared(&mut self, reader: &Reader) -> Result<(UserId, Job), Trouble> {
-        let (channel, queue) = match &self.shared {
-            Some(shared) => shared.clone(),
-            None => self.share().await?,
-        };
+        let (channel, queue) = self.shared().await?;
         let keys = self.chat.bindings.keys(&reader.id);
         let exchange = self.chat.config.exchange.clone();
         let id = reader.id.clone();
         let user = id.clone();
         let job = async move {
-            let binds = keys
-                .iter()
-                .map(|key| bind(&channel, &queue, &exchange, key));
-            try_join_all(binds).await?;
+            bind_all(&channel, &queue, &exchange, &keys).await?;
             let bound = Some(Bound::Shared { queue });
             Ok(Done { id: user, bound })
         };
         Ok((id, job.boxed()))
+    }
+
+    /// Takes a user from their own queue to the shared one.
+    async fn move_over(&mut self, id: &UserId) -> Result<Job, Trouble> {
+        let (shared, shared_queue) = self.shared().await?;
+        let own_queue = self.own_queue(id);
+        let place = self.leave_place(id);
+        let keys = self.chat.bindings.keys(id);
+        let exchange = self.chat.config.exchange.clone();
+        let prefetch = u64::from(self.chat.config.prefetch);
+        let (moves, session) = (Arc::clone(&self.moves), self.session.clone());
+        let id = id.clone();
+        let job = async move {
+            moves.begin(&id);
+            bind_all(&shared, &shared_queue, &exchange, &keys).await?;
+            if let Some((own, tag)) = place {
+                // Over the channel of its consumer: what that has given back is in the
+                // queue by then.
+                unbind_all(&own, &own_queue, &exchange, &keys).await?;
+                while let Some(queue) = session.queue(&own_queue).await?
+                    && queue.messages > 0
+                {
+                    tokio::time::sleep(DRAIN_EVERY).await;
+                }
+                cancel(&own, &tag).await?;
+                moves.drained(&id).await;
+            }
+            let waiting = session.queue(&shared_queue).await?;
+            let waiting = waiting.map_or(0, |queue| queue.messages);
+            moves.settle(&id, u64::from(waiting) + prefetch);
+            let queue = shared_queue;
+            let bound = Some(Bound::Shared { queue });
+            Ok(Done { id, bound })
+        };
+        Ok(job.boxed())
+    }
+
+    /// Channel and name of the queue that users share.
+    async fn shared(&mut self) -> Result<(Channel, String), Trouble> {
+        match &self.shared {
+            Some(shared) => Ok(shared.clone()),
+            None => self.share().await,
+        }
     }
 
     /// Declares the queue that users share, and consumes from it.
@@ -282,17 +364,10 @@ impl Queues {
         let user = id.clone();
         let job = match bound {
             Bound::Own { .. } => {
-                let place = self.places.remove(&id);
-                let cancel = place.map(|place| {
-                    let lane = &mut self.lanes[place.lane];
-                    lane.users -= 1;
-                    (lane.channel.clone(), place.tag)
-                });
+                let place = self.leave_place(&id);
                 async move {
-                    if let Some((channel, tag)) = cancel {
-                        // A queue that is deleted with its last consumer goes as well.
-                        let options = BasicCancelOptions::default();
-                        within(channel.basic_cancel((&*tag).into(), options)).await?;
+                    if let Some((channel, tag)) = place {
+                        cancel(&channel, &tag).await?;
                     }
                     Ok(Done { id, bound: None })
                 }
@@ -304,15 +379,7 @@ impl Queues {
                 let exchange = self.chat.config.exchange.clone();
                 async move {
                     if let Some(channel) = channel {
-                        let unbinds = keys.iter().map(|key| {
-                            within(channel.queue_unbind(
-                                queue.as_str().into(),
-                                exchange.as_str().into(),
-                                key.as_str().into(),
-                                FieldTable::default(),
-                            ))
-                        });
-                        try_join_all(unbinds).await?;
+                        unbind_all(&channel, &queue, &exchange, &keys).await?;
                     }
                     Ok(Done { id, bound: None })
                 }
@@ -320,6 +387,14 @@ impl Queues {
             }
         };
         (user, job)
+    }
+
+    /// The consumer of a user's own queue, which is to end.
+    fn leave_place(&mut self, id: &UserId) -> Option<(Channel, Arc<str>)> {
+        let place = self.places.remove(id)?;
+        let lane = &mut self.lanes[place.lane];
+        lane.users -= 1;
+        Some((lane.channel.clone(), place.tag))
     }
 
     /// A queue was deleted, or another ended its consumer.
@@ -334,9 +409,7 @@ impl Queues {
             .is_some_and(|place| place.tag == ended.tag)
         {
             tracing::warn!(target: "chat3", { user.id = %id }, "the queue of a user is gone; they get another one");
-            if let Some(place) = self.places.remove(&id) {
-                self.lanes[place.lane].users -= 1;
-            }
+            self.leave_place(&id);
             self.chat.readers.is_bound(&id, None);
         }
         Ok(())
@@ -355,7 +428,11 @@ impl Queues {
         let options = BasicQosOptions::default();
         within(channel.basic_qos(self.chat.config.prefetch, options)).await?;
         let (newcomers, arriving) = mpsc::channel(NEWCOMERS);
-        let carrier = Carrier::new(Arc::clone(&self.chat), self.ended.clone());
+        let carrier = Carrier::new(
+            Arc::clone(&self.chat),
+            Arc::clone(&self.moves),
+            self.ended.clone(),
+        );
         self.carriers.spawn(carrier.carry(arriving));
         self.lanes.push(Lane {
             channel,
@@ -386,7 +463,7 @@ impl Chat {
         let (options, arguments) = self.kind_of_queue();
         let declare = within(channel.queue_declare(queue.into(), options, arguments));
         let exchange = &self.config.exchange;
-        let binds = try_join_all(keys.iter().map(|key| bind(channel, queue, exchange, key)));
+        let binds = bind_all(channel, queue, exchange, keys);
         let consume = within(channel.basic_consume(
             queue.into(),
             tag.into(),
@@ -422,13 +499,44 @@ impl Chat {
     }
 }
 
-async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> Result<(), Trouble> {
-    within(channel.queue_bind(
-        queue.into(),
-        exchange.into(),
-        key.into(),
-        QueueBindOptions::default(),
-        FieldTable::default(),
-    ))
-    .await
+async fn bind_all(
+    channel: &Channel,
+    queue: &str,
+    exchange: &str,
+    keys: &[String],
+) -> Result<(), Trouble> {
+    let binds = keys.iter().map(|key| {
+        within(channel.queue_bind(
+            queue.into(),
+            exchange.into(),
+            key.as_str().into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        ))
+    });
+    try_join_all(binds).await?;
+    Ok(())
+}
+
+async fn unbind_all(
+    channel: &Channel,
+    queue: &str,
+    exchange: &str,
+    keys: &[String],
+) -> Result<(), Trouble> {
+    let unbinds = keys.iter().map(|key| {
+        within(channel.queue_unbind(
+            queue.into(),
+            exchange.into(),
+            key.as_str().into(),
+            FieldTable::default(),
+        ))
+    });
+    try_join_all(unbinds).await?;
+    Ok(())
+}
+
+/// Ends a consumer; a queue that is deleted with its last one goes as well.
+async fn cancel(channel: &Channel, tag: &str) -> Result<(), Trouble> {
+    within(channel.basic_cancel(tag.into(), BasicCancelOptions::default())).await
 }

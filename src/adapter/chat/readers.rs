@@ -220,6 +220,11 @@ impl Readers {
         self.state().wanted.keys().cloned().collect()
     }
 
+    /// How many have a page here.
+    pub(super) fn count(&self) -> usize {
+        self.state().wanted.len()
+    }
+
     /// Those that are bound, in order, at most `limit`.
     pub(super) fn bound_ids(&self, limit: usize) -> Vec<UserId> {
         let mut ids: Vec<UserId> = self.state().bound.keys().cloned().collect();
