@@ -12,5 +12,6 @@ pub mod client;
 pub mod ground;
 pub mod order_worker;
 pub mod rooms;
+pub mod sto;
 pub mod supervisor;
 pub mod trust;
