@@ -279,6 +279,11 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
     ("FANFARE_AUTH_ISSUER", "auth.issuer", Form::Text),
     ("FANFARE_AUTH_AUDIENCE", "auth.audience", Form::Text),
     ("FANFARE_AUTH_LEEWAY", "auth.leeway", Form::Number),
+    (
+        "FANFARE_AUTH_DISCONNECT_ON_EXPIRY",
+        "auth.disconnect_on_expiry",
+        Form::Flag,
+    ),
     ("FANFARE_AUTH_COOKIES", "auth.cookies", Form::List),
     (
         "FANFARE_AUTH_USER_ID_CLAIMS",
@@ -424,6 +429,11 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
         "FANFARE_ADAPTERS_STO_PUBLIC_DISPLAYS",
         "adapters.sto.public_displays",
         Form::Flag,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_PUSHER_JS",
+        "adapters.sto.pusher_js",
+        Form::Text,
     ),
     (
         "FANFARE_ADAPTERS_STO_UTC_OFFSET_MINUTES",
@@ -838,13 +848,13 @@ impl Environment {
             });
         }
         if has_rooms {
-            environment.read_rooms(variables)?;
+            environment.read_adapter(ROOMS_NAMES, variables)?;
         }
         if is_wanted("chat", "FANFARE_ADAPTERS_CHAT_ENABLED") {
-            environment.read_foreign(CHAT_NAMES, variables)?;
+            environment.read_adapter(CHAT_NAMES, variables)?;
         }
         if is_wanted("sto", "FANFARE_ADAPTERS_STO_ENABLED") {
-            environment.read_foreign(STO_NAMES, variables)?;
+            environment.read_adapter(STO_NAMES, variables)?;
         }
         for (name, key, form) in OWN_NAMES {
             let Some(text) = variables.get(*name) else {
@@ -867,37 +877,19 @@ impl Environment {
         Ok(environment)
     }
 
-    fn read_rooms(&mut self, variables: &HashMap<String, String>) -> Result<(), ConfigError> {
-        for known in ROOMS_NAMES {
+    /// Reads the names of an old back end whose adapter is on.
+    fn read_adapter(
+        &mut self,
+        names: &[ForeignName],
+        variables: &HashMap<String, String>,
+    ) -> Result<(), ConfigError> {
+        for known in names {
             let Some(text) = variables.get(known.name) else {
                 continue;
             };
             if text.is_empty() || is_service_link(known.name, text) {
                 continue;
             }
-            self.used.push(Used {
-                name: known.name.to_owned(),
-                effect: Effect::Sets(known.key),
-            });
-            let value = read(known.name, known.key, known.form, text)?;
-            self.settings.extend(value.map(|value| Setting {
-                key: known.key,
-                variable: known.name.to_owned(),
-                value,
-            }));
-        }
-        Ok(())
-    }
-
-    fn read_foreign(
-        &mut self,
-        names: &[ForeignName],
-        variables: &HashMap<String, String>,
-    ) -> Result<(), ConfigError> {
-        for known in names {
-            let Some(text) = variables.get(known.name).filter(|text| !text.is_empty()) else {
-                continue;
-            };
             self.note(known.name, known.key);
             let value = read(known.name, known.key, known.form, text)?;
             self.settings.extend(value.map(|value| Setting {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::auth::check_url;
 use super::broker::{self, BrokerUrl};
 use super::{ConfigError, Secret};
 
@@ -31,6 +32,8 @@ pub struct StoConfig {
     pub heartbeat_s: u32,
     /// Whether displays need no token; they see no customers then. Default false.
     pub public_displays: bool,
+    /// Where the pages have pusher-js from. Default: the hosted service's copy.
+    pub pusher_js: String,
     /// Minutes that the clock of the car service is before UTC. Default 0.
     pub utc_offset_minutes: i16,
     /// The database with the table `sto_orders`, which is only read. Absent: the orders
@@ -72,6 +75,7 @@ impl Default for StoConfig {
             send_unchanged: true,
             heartbeat_s: 30,
             public_displays: false,
+            pusher_js: "https://js.pusher.com/8.6.0/pusher.min.js".to_owned(),
             utc_offset_minutes: 0,
             orders_url: None,
             broker_url: None,
@@ -121,6 +125,7 @@ impl StoConfig {
                 "a number of seconds from 1 to 86,400",
             );
         }
+        check_url("adapters.sto.pusher_js", Some(&self.pusher_js))?;
         if !(-840..=840).contains(&self.utc_offset_minutes) {
             let value = self.utc_offset_minutes.to_string();
             return bad(
@@ -172,6 +177,7 @@ mod tests {
                 "broadcast_interval_ms",
             ),
             (|sto| sto.heartbeat_s = 0, "heartbeat_s"),
+            (|sto| sto.pusher_js = "pusher.js".to_owned(), "pusher_js"),
             (|sto| sto.utc_offset_minutes = 841, "utc_offset_minutes"),
             (
                 |sto| sto.orders_url = Some("mysql://me:secret@host/".into()),

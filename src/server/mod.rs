@@ -56,8 +56,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct Server {
     hub: Arc<Hub>,
-    /// What connects this node with others, if there may be any.
-    engine_task: Option<RedisTask>,
+    /// What connects this node with others, if there may be any, and what they may ask
+    /// it.
+    engine_task: Option<(RedisTask, Arc<AdminParts>)>,
     port: Arc<ClientPort>,
     ops: Arc<Ops>,
     listener: Listener,
@@ -314,23 +315,25 @@ impl Server {
         let accounts = Arc::new(Box::pin(Accounts::new(own.clone(), is_for_trying)).await?);
         let has_console = config.admin.console;
         let token = config.admin.token.as_ref();
+        // Other nodes may ask what operators may, whether these come in here or not.
+        let admin_parts = Arc::new(AdminParts {
+            hub: Arc::clone(&hub),
+            apps: Arc::clone(&apps),
+            file_apps: config.apps.clone(),
+            database,
+            replica: replica.clone(),
+            usage: Arc::clone(&usage),
+            meters: Arc::clone(&meters),
+            tester: webhooks.as_ref().map(Webhooks::tester),
+            feed_shows_private_data: config.admin.feed_shows_private_data,
+            client_port: listener_address.port(),
+            metrics_port: metrics_address.port(),
+            adapters: adapters.clone(),
+            accounts: Arc::clone(&accounts),
+            has_console,
+        });
         let admin = (has_console || token.is_some()).then(|| {
-            let parts = AdminParts {
-                hub: Arc::clone(&hub),
-                apps: Arc::clone(&apps),
-                file_apps: config.apps.clone(),
-                database,
-                replica: replica.clone(),
-                usage: Arc::clone(&usage),
-                meters: Arc::clone(&meters),
-                tester: webhooks.as_ref().map(Webhooks::tester),
-                feed_shows_private_data: config.admin.feed_shows_private_data,
-                client_port: listener_address.port(),
-                metrics_port: metrics_address.port(),
-                adapters: adapters.clone(),
-                accounts: Arc::clone(&accounts),
-                has_console,
-            };
+            let parts = Arc::clone(&admin_parts);
             Arc::new(Admin::new(parts, token.map(Secret::reveal)))
         });
         let soketi_port = config
@@ -394,7 +397,7 @@ impl Server {
             shutdown_grace: config.server.shutdown_grace,
             sweep_interval,
             has_successor: config.server.reuse_port,
-            engine_task,
+            engine_task: engine_task.map(|task| (task, admin_parts)),
             hub,
             tasks,
         })
@@ -486,8 +489,8 @@ impl Server {
         ));
         let leave = CancellationToken::new();
         let engine = TaskTracker::new();
-        if let Some(task) = self.engine_task {
-            engine.spawn(task.run(Arc::clone(&self.hub), leave.clone()));
+        if let Some((task, respondent)) = self.engine_task {
+            engine.spawn(task.run(Arc::clone(&self.hub), respondent, leave.clone()));
         }
         engine.close();
         let webhooks = self.webhooks.map(Webhooks::start);

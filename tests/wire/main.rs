@@ -5,6 +5,7 @@
 mod support;
 
 mod admin;
+mod all_nodes;
 mod api;
 mod api_authentication;
 mod auth;

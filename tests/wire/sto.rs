@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use crate::auth::{JWT_SECRET, token};
 use crate::postgres::Postgres;
 use crate::rabbitmq::{Publisher, RabbitMq, Vhost};
-use crate::support::{Answer, Client, HttpClient, TestServer, eventually, eventually_within};
+use crate::support::{Answer, Client, HttpClient, KEY, TestServer, eventually, eventually_within};
 
 /// What the order service sends.
 const TOKEN: &str = "what the order service knows";
@@ -507,6 +507,27 @@ async fn sto_public_displays_show_no_customers() {
         assert!(!told.to_string().contains("Рустам"), "{told}");
         assert!(!told.to_string().contains("123"), "{told}");
     }
+}
+
+/// the pages are served as they are, and told the key of the app.
+#[tokio::test]
+async fn sto_pages() {
+    let server = server(|_| {}).await;
+    for path in [
+        "/adapters/sto/board",
+        "/adapters/sto/mechanic",
+        "/queue/status/7",
+    ] {
+        let answer = request(&server, "GET", path, &[], "").await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        assert!(answer.body.starts_with("<!"), "{path}: {}", answer.body);
+    }
+    let settings = "/adapters/sto/page/settings.json";
+    let settings = request(&server, "GET", settings, &[], "").await.json();
+    assert_eq!(settings["key"], KEY);
+    assert_eq!(settings["pusherJs"], StoConfig::default().pusher_js);
+    let answer = request(&server, "GET", "/adapters/sto/page/none.js", &[], "").await;
+    assert_eq!(answer.status, 404);
 }
 
 /// The table of the order service, as TypeORM makes it.

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::origins::{Origins, Visitor, preflight};
 use super::token::{Person, TokenError, find, of_request};
 use super::{Authority, Decision, Outcome, Question, room};
-use crate::apps::{App, AppStore, AppStoreError};
+use crate::apps::{App, AppStore, AppStoreError, KeyPair};
 use crate::config::AuthConfig;
 use crate::http::{Answer, BodyFault, Peer, json_answer, text_answer, whole_body};
 use crate::limits::Rates;
@@ -28,6 +28,8 @@ pub struct AuthEndpoint {
     app: AppId,
     cookies: Vec<String>,
     info_claims: Vec<String>,
+    /// Whether signatures end with the token.
+    has_end: bool,
     origins: Origins,
     rates: Rates,
 }
@@ -85,6 +87,7 @@ impl AuthEndpoint {
             app,
             cookies: config.cookies.clone(),
             info_claims: config.info_claims.clone(),
+            has_end: config.disconnect_on_expiry,
             origins: Origins::new(&config.allowed_origins),
             rates: Rates::per_minute(config.requests_per_minute),
         }
@@ -178,20 +181,31 @@ impl AuthEndpoint {
         }
         let pair = newest(app);
         if channel.kind() == ChannelKind::Private {
-            let signature = auth::sign_channel(&pair.secret, socket_id, channel.as_str(), None);
-            return Ok(json!({"auth": format!("{}:{signature}", pair.key)}).to_string());
+            let text = auth::channel_text(socket_id, channel.as_str(), None);
+            return Ok(json!({"auth": self.sign(pair, person, &text)}).to_string());
         }
         let data = json!({"user_id": person.id, "user_info": self.info(person)}).to_string();
-        let signature = auth::sign_channel(&pair.secret, socket_id, channel.as_str(), Some(&data));
-        let auth = format!("{}:{signature}", pair.key);
+        let text = auth::channel_text(socket_id, channel.as_str(), Some(&data));
+        let auth = self.sign(pair, person, &text);
         Ok(json!({"auth": auth, "channel_data": data}).to_string())
     }
 
     fn sign_in(&self, app: &App, person: &Person, socket_id: SocketId) -> String {
         let pair = newest(app);
         let data = json!({"id": person.id, "user_info": self.info(person)}).to_string();
-        let signature = auth::sign_user(&pair.secret, socket_id, &data);
-        json!({"auth": format!("{}:{signature}", pair.key), "user_data": data}).to_string()
+        let auth = self.sign(pair, person, &auth::user_text(socket_id, &data));
+        json!({"auth": auth, "user_data": data}).to_string()
+    }
+
+    /// The `auth` for `text`. Where it ends with the token, the end stands within what
+    /// is signed: the node that has the connection needs to be told by nobody else.
+    fn sign(&self, pair: &KeyPair, person: &Person, text: &str) -> String {
+        let signature = if self.has_end {
+            auth::sign_until(&pair.secret, text, person.valid_until)
+        } else {
+            auth::sign(&pair.secret, text)
+        };
+        format!("{}:{signature}", pair.key)
     }
 
     /// What other members see of somebody: their id, and the claims for it.
@@ -216,7 +230,7 @@ fn wish(path: &str) -> Option<Wish> {
 }
 
 /// The pair that signs: the newest, since the oldest are on their way out.
-fn newest(app: &App) -> &crate::apps::KeyPair {
+fn newest(app: &App) -> &KeyPair {
     app.keys.last().expect("an app without a pair is refused")
 }
 

@@ -9,6 +9,7 @@
 //! | `POST /adapters/sto/v1/displays/refresh` | order service | the displays are to be told now |
 //! | `GET /adapters/sto/v1/stats` | order service, administrators | who is there |
 //! | `GET /public/queue/status/ID?phone=…` | customers | how far an order is |
+//! | `GET /adapters/sto/board`, `…/mechanic`, `/queue/status/ID` | anybody | the pages |
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -28,6 +29,7 @@ use super::displays::{self, Which};
 use super::events::{Notification, NotificationError, Unsent};
 use super::filters::NoFilters;
 use super::orders::{NoOrder, Order, OrdersError};
+use super::page::{self, PageSettings};
 use super::{Sto, digest, tracking};
 use crate::adapter::auth::bearer;
 use crate::adapter::auth::origins::{Visitor, preflight};
@@ -172,7 +174,10 @@ impl Sto {
 
     /// Answers one request.
     pub async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Answer {
-        // Pages are answered here.
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        if is_read && page::owns(request.uri().path()) {
+            return self.page(request.uri().path()).await;
+        }
         let visitor = self.origins.visitor(&request);
         let mut answer = if matches!(visitor, Visitor::Stranger) {
             Refusal::Origin.into_answer()
@@ -188,6 +193,18 @@ impl Sto {
         };
         self.origins.share(&mut answer, visitor);
         answer
+    }
+
+    /// The pages are the same for everybody, and told the public key of the app.
+    async fn page(&self, path: &str) -> Answer {
+        let Ok(app) = self.ground.app().await else {
+            return Refusal::App.into_answer();
+        };
+        let settings = PageSettings {
+            key: app.keys.last().map_or("", |pair| pair.key.as_str()),
+            pusher_js: &self.config.pusher_js,
+        };
+        page::answer(path, settings).unwrap_or_else(|| Refusal::Path.into_answer())
     }
 
     async fn try_handle(&self, request: Request<Incoming>, peer: Peer) -> Result<Value, Refusal> {

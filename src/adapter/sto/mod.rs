@@ -18,6 +18,7 @@ mod events;
 mod filters;
 mod moment;
 mod orders;
+mod page;
 mod tracking;
 
 use std::sync::Arc;

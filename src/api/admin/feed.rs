@@ -93,6 +93,9 @@ pub(super) struct FeedEvent {
     /// The text of an error that a client got, or why a webhook failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
+    /// Where a client comes from that was not let in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
     /// Where a webhook went.
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
@@ -133,6 +136,8 @@ pub(super) enum FeedKind {
     ClientEvent,
     /// A client was told that it cannot have what it asked for.
     ClientError,
+    /// A client was not let in. Without an app where its key is none.
+    TurnedAway,
     /// A request of a webhook was tried.
     Webhook,
     /// A subscription met an empty cache channel.
@@ -173,6 +178,7 @@ impl FeedEvent {
             count: None,
             code: None,
             message: None,
+            address: None,
             url: None,
             outcome: None,
             status: None,
@@ -304,6 +310,7 @@ impl Seen {
             Self::Hub(event) => event,
             Self::Sight(Sight::Published(_)) => return Some(FeedKind::ApiEvent),
             Self::Sight(Sight::Refused { .. }) => return Some(FeedKind::ClientError),
+            Self::Sight(Sight::TurnedAway { .. }) => return Some(FeedKind::TurnedAway),
             Self::Sight(Sight::Webhook { .. }) => return Some(FeedKind::Webhook),
         };
         Some(match event.kind {
@@ -325,11 +332,13 @@ impl Seen {
         })
     }
 
-    fn app(&self) -> &AppId {
+    /// `None` for a client that named no app.
+    fn app(&self) -> Option<&AppId> {
         match self {
-            Self::Hub(event) => &event.app,
-            Self::Sight(Sight::Published(event)) => &event.app,
-            Self::Sight(Sight::Refused { app, .. } | Sight::Webhook { app, .. }) => app,
+            Self::Hub(event) => Some(&event.app),
+            Self::Sight(Sight::Published(event)) => Some(&event.app),
+            Self::Sight(Sight::Refused { app, .. } | Sight::Webhook { app, .. }) => Some(app),
+            Self::Sight(Sight::TurnedAway { app, .. }) => app.as_ref(),
         }
     }
 
@@ -337,7 +346,9 @@ impl Seen {
         match self {
             Self::Hub(event) => channel(&event.kind),
             Self::Sight(Sight::Published(event)) => Some(&event.channel),
-            Self::Sight(Sight::Refused { .. } | Sight::Webhook { .. }) => None,
+            Self::Sight(
+                Sight::Refused { .. } | Sight::TurnedAway { .. } | Sight::Webhook { .. },
+            ) => None,
         }
     }
 
@@ -502,7 +513,10 @@ impl Filter {
     /// The kind of it, if the viewer wants to see it.
     fn wanted(&self, seen: &Seen) -> Option<FeedKind> {
         let channel = seen.channel();
-        let is_of_app = self.app.as_ref().is_none_or(|wanted| wanted == seen.app());
+        let is_of_app = self
+            .app
+            .as_ref()
+            .is_none_or(|wanted| Some(wanted) == seen.app());
         let has_prefix = self.channel_prefix.as_ref().is_none_or(|prefix| {
             channel.is_some_and(|channel| channel.as_str().starts_with(prefix))
         });
@@ -525,7 +539,7 @@ impl Filter {
 
     fn show(&self, kind: FeedKind, seen: Seen) -> FeedEvent {
         let mut shown = FeedEvent::new(kind);
-        shown.app_id = Some(seen.app().to_string());
+        shown.app_id = seen.app().map(ToString::to_string);
         shown.channel = seen.channel().map(ToString::to_string);
         match seen {
             Seen::Sight(Sight::Published(event)) => {
@@ -542,6 +556,16 @@ impl Filter {
                 shown.socket_id = Some(socket_id.to_string());
                 shown.code = code;
                 shown.message = Some(message.to_string());
+            }
+            Seen::Sight(Sight::TurnedAway {
+                address,
+                code,
+                reason,
+                ..
+            }) => {
+                shown.address = Some(address.to_string());
+                shown.code = Some(code);
+                shown.message = Some(reason.to_string());
             }
             Seen::Sight(Sight::Webhook {
                 url,

@@ -18,6 +18,7 @@ mod feed;
 mod keys;
 mod nodes;
 mod openapi;
+mod others;
 mod page;
 mod router;
 mod session;
@@ -77,7 +78,7 @@ const MAX_DETAIL: usize = 500;
 /// Members of a body that are no business of the audit log.
 const UNTOLD: [&str; 6] = ["password", "old", "new", "invitation", "headers", "data"];
 
-/// Where the API finds what it tells.
+/// Where the API finds what it tells, to operators and to other nodes.
 pub struct AdminParts {
     /// The node.
     pub hub: Arc<Hub>,
@@ -111,7 +112,7 @@ pub struct AdminParts {
 
 /// The admin API. One per server.
 pub struct Admin {
-    parts: AdminParts,
+    parts: Arc<AdminParts>,
     /// Compared instead of the token, so that its length makes no difference; absent:
     /// there is no token.
     token_digest: Option<[u8; 32]>,
@@ -136,7 +137,7 @@ struct Call<'a> {
 impl Admin {
     /// Answers people who may come in, and those who know `token`.
     #[must_use]
-    pub fn new(parts: AdminParts, token: Option<&str>) -> Self {
+    pub fn new(parts: Arc<AdminParts>, token: Option<&str>) -> Self {
         Self {
             parts,
             token_digest: token.map(|token| Sha256::digest(token).into()),
@@ -277,12 +278,6 @@ impl Admin {
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Admin").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for AdminParts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AdminParts").finish_non_exhaustive()
     }
 }
 
