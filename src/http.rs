@@ -6,15 +6,19 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::{Request, Response, StatusCode};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+
+/// Time for the body of a request to arrive.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The answer to a request.
 pub type Answer = Response<AnswerBody>;
@@ -116,6 +120,32 @@ fn names_loopback(headers: &HeaderMap) -> bool {
 /// whose reader does not read.
 #[derive(Clone, Debug, Default)]
 pub struct Cut(pub CancellationToken);
+
+/// Why the body of a request is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyFault {
+    /// It has more bytes than may be.
+    TooLarge,
+    /// The connection ended before it did.
+    Incomplete,
+    /// It took longer than [`BODY_TIMEOUT`].
+    TooSlow,
+}
+
+/// Waits for the whole body of a request.
+///
+/// # Errors
+///
+/// When it has more than `limit` bytes, or does not arrive.
+pub async fn whole_body(body: Incoming, limit: usize) -> Result<Bytes, BodyFault> {
+    let whole = Limited::new(body, limit).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, whole).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyFault::TooLarge),
+        Ok(Err(_)) => Err(BodyFault::Incomplete),
+        Err(_) => Err(BodyFault::TooSlow),
+    }
+}
 
 /// Gives the answer to every request of a port.
 pub trait Handler: Send + Sync + 'static {

@@ -68,6 +68,10 @@ pub enum Close {
     /// Sent when the app ends the connections of a user over the HTTP API.
     #[error("Connection terminated by the application")]
     Terminated,
+    /// Sent when the token that the connection was authorised with has expired, if
+    /// the server was told to end connections then.
+    #[error("Token expired")]
+    TokenExpired,
     /// Sent when the page's origin is not on the app's list.
     #[error("Origin not allowed")]
     OriginNotAllowed,
@@ -109,7 +113,10 @@ impl Close {
             Self::PathNotFound | Self::InvalidSession => 4005,
             Self::UnsupportedProtocol => 4007,
             Self::NoProtocol => 4008,
-            Self::NotAuthorized | Self::Terminated | Self::OriginNotAllowed => 4009,
+            Self::NotAuthorized
+            | Self::Terminated
+            | Self::TokenExpired
+            | Self::OriginNotAllowed => 4009,
             Self::SessionTaken => 4010,
             Self::OverCapacity => 4100,
             Self::Reconnect => 4200,

@@ -13,6 +13,7 @@ mod memory;
 mod password;
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
@@ -78,6 +79,9 @@ pub enum AccountError {
     /// Nobody could change anything any more.
     #[error("{0:?} is the last administrator")]
     LastAdmin(String),
+    /// Nobody could change anything from then on.
+    #[error("the first account must be an administrator's")]
+    NoAdmin,
     /// It cannot be a name.
     #[error("{0:?} cannot be the name of an account")]
     InvalidName(String),
@@ -160,12 +164,13 @@ pub struct Accounts {
     invitation: Mutex<Option<String>>,
     /// Whether nobody has to sign in over loopback while there are no accounts.
     opens_loopback: bool,
+    /// Whether there was one: the last administrator stays, so there is from then on.
+    has_any: AtomicBool,
 }
 
 #[derive(Debug)]
 enum Store {
     Memory(Memory),
-    // Most of a database is a handle; the memory is no larger.
     Database(Database),
 }
 
@@ -181,8 +186,9 @@ impl Accounts {
             passwords: Passwords::default(),
             invitation: Mutex::default(),
             opens_loopback,
+            has_any: AtomicBool::default(),
         };
-        if accounts.list().await?.is_empty() {
+        if !accounts.has_any().await? {
             let invitation = hex(&rand::random::<[u8; 32]>());
             *accounts.invitation() = Some(invitation);
         }
@@ -197,12 +203,24 @@ impl Accounts {
         invitation.filter(|_| !self.opens_loopback)
     }
 
+    /// Whether there are accounts. Asks the database only until there are, since
+    /// everybody may ask this.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn has_any(&self) -> Result<bool, StoreError> {
+        if !self.has_any.load(Ordering::Relaxed) && !self.list().await?.is_empty() {
+            self.has_any.store(true, Ordering::Relaxed);
+        }
+        Ok(self.has_any.load(Ordering::Relaxed))
+    }
+
     /// Whether nobody has to sign in over loopback.
     ///
     /// # Errors
     /// The database does not answer.
     pub async fn is_open(&self) -> Result<bool, StoreError> {
-        Ok(self.opens_loopback && self.list().await?.is_empty())
+        Ok(self.opens_loopback && !self.has_any().await?)
     }
 
     /// All accounts, by name.
@@ -242,15 +260,20 @@ impl Accounts {
     /// Makes an account.
     ///
     /// # Errors
-    /// The name is taken; or name or password cannot be.
+    /// The name is taken; name or password cannot be; or it is the first account, and
+    /// not an administrator's.
     pub async fn create(
         &self,
         name: &str,
         password: &str,
         role: Role,
     ) -> Result<StoredAccount, AccountError> {
-        if self.list().await?.len() >= MAX_ACCOUNTS {
+        let others = self.list().await?.len();
+        if others >= MAX_ACCOUNTS {
             return Err(AccountError::TooMany);
+        }
+        if others == 0 && role != Role::Admin {
+            return Err(AccountError::NoAdmin);
         }
         self.add(name, password, role, false).await
     }
@@ -563,6 +586,16 @@ mod tests {
         let promoted = accounts.change("bob", Some(Role::Admin), None, None).await;
         assert!(promoted.is_ok());
         assert!(accounts.delete("ann").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn the_first_account_is_an_administrators() {
+        let accounts = Accounts::new(None, true).await.unwrap();
+
+        let viewer = accounts.create("bob", PASSWORD, Role::Viewer).await;
+
+        assert!(matches!(viewer, Err(AccountError::NoAdmin)));
+        assert!(accounts.is_open().await.unwrap());
     }
 
     #[tokio::test]

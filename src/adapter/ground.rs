@@ -227,7 +227,8 @@ fn left(departure: Departure) -> HubEventKind {
     }
 }
 
-async fn until(due: Option<Instant>) {
+/// Waits until then; for ever when nothing is due.
+pub(super) async fn until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,

@@ -3,7 +3,7 @@
 //!
 //! Know the [`Publisher`](crate::hub::Publisher) or the HTTP API, what [`ground`] shows
 //! of the hub, and their own client library; nothing of sessions and transports, and of
-//! each other only [`auth`] and [`page`].
+//! each other only [`auth`], [`broker`], [`client`], [`page`] and [`trust`].
 
 pub mod auth;
 pub mod broker;
@@ -13,5 +13,6 @@ pub mod ground;
 pub mod order_worker;
 mod page;
 pub mod rooms;
+pub mod sto;
 pub mod supervisor;
 pub mod trust;

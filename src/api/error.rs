@@ -8,7 +8,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
 
 use crate::apps::AppStoreError;
-use crate::http::{Answer, text_answer};
+use crate::http::{Answer, BodyFault, text_answer};
 use crate::hub::ChannelFull;
 use crate::hub::engine::EngineError;
 use crate::limits::Refusal;
@@ -92,6 +92,15 @@ impl From<EngineError> for ApiError {
 }
 
 impl ApiError {
+    /// The body of a request is not there; it may have `limit` bytes.
+    pub(super) fn body(fault: BodyFault, limit: usize) -> Self {
+        match fault {
+            BodyFault::TooLarge => Self::BodyTooLarge { limit },
+            BodyFault::Incomplete => Self::BodyIncomplete,
+            BodyFault::TooSlow => Self::BodyTooSlow,
+        }
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::PathNotFound | Self::UnknownApp => StatusCode::NOT_FOUND,

@@ -21,10 +21,9 @@ mod users;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::http::request::Parts;
 use hyper::{Method, Request};
@@ -38,7 +37,7 @@ pub use self::metrics::Sources;
 pub use self::ops::Ops;
 pub use self::test_log::TestLog;
 use crate::apps::AppStore;
-use crate::http::{Answer, Peer, json_answer};
+use crate::http::{Answer, BODY_TIMEOUT, Peer, json_answer, whole_body};
 use crate::hub::Hub;
 use crate::limits::{Allowance, NodeLimits, Wish};
 
@@ -47,9 +46,6 @@ const MAX_BODY: usize = 256 << 10;
 
 /// Bytes of the body of a batch.
 const MAX_BATCH_BODY: usize = 1 << 20;
-
-/// Time for a body to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The path of a request before the server's prefix was taken away from it: what
 /// a back end may have signed. Stands in the extensions of the request.
@@ -164,7 +160,9 @@ impl Api {
                 return Err(error);
             }
         };
-        let body = read_body(body, limit).await?;
+        let body = whole_body(body, limit)
+            .await
+            .map_err(|fault| ApiError::body(fault, limit))?;
         request.check(&body)?;
         let mut reply = self.run(route, &request, &body).await?;
         if request.app.soketi_answers {
@@ -288,16 +286,6 @@ fn route(path: &str) -> Option<(Option<&str>, Route<'_>)> {
         _ => return None,
     };
     Some((app_id, route))
-}
-
-async fn read_body(body: Incoming, limit: usize) -> Result<Bytes, ApiError> {
-    let whole = Limited::new(body, limit).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, whole).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::BodyTooLarge { limit }),
-        Ok(Err(_)) => Err(ApiError::BodyIncomplete),
-        Err(_) => Err(ApiError::BodyTooSlow),
-    }
 }
 
 /// Reads a body without keeping it: a client that is hung up on while it still

@@ -18,19 +18,17 @@ pub struct Ops {
     health: Health,
     sources: Sources,
     admin: Option<Arc<Admin>>,
-    has_console: bool,
 }
 
 impl Ops {
     /// Tells of a node what `sources` know, and serves the API of the operator and the
     /// console, if there are any.
     #[must_use]
-    pub fn new(sources: Sources, admin: Option<Arc<Admin>>, has_console: bool) -> Self {
+    pub fn new(sources: Sources, admin: Option<Arc<Admin>>) -> Self {
         Self {
             health: Health::new(Arc::clone(&sources.hub), sources.adapters.clone()),
             sources,
             admin,
-            has_console,
         }
     }
 
@@ -72,7 +70,8 @@ impl Handler for Ops {
         {
             return admin.handle(request, peer).await;
         }
-        if self.has_console && console::owns(request.uri().path()) {
+        let has_console = self.admin.as_ref().is_some_and(|a| a.has_console());
+        if has_console && console::owns(request.uri().path()) {
             return console::answer_to(&request);
         }
         if request.method() != Method::GET && request.method() != Method::HEAD {

@@ -247,7 +247,8 @@ fn show_console(config: &Config, server: &Server) {
     };
     let url = format!("{scheme}://{address}{prefix}/console/");
     match server.invitation() {
-        Some(invitation) => tracing::info!(
+        // Shown once, also to those who keep warnings only.
+        Some(invitation) => tracing::warn!(
             "nobody has an account for the console: make the first one at {url}#/begin/{invitation}"
         ),
         None => tracing::info!("the console is at {url}"),

@@ -39,6 +39,9 @@ pub struct AuthConfig {
     pub audience: Option<String>,
     /// Seconds that clocks may differ by. Default 30.
     pub leeway: u32,
+    /// Whether a connection is closed with 4009 when the first of the tokens that it
+    /// was authorised with would not be accepted any more. Default false.
+    pub disconnect_on_expiry: bool,
     /// Cookies that may hold the token when there is no `Authorization`, the most
     /// trusted first. Default: none.
     pub cookies: Vec<String>,
@@ -137,6 +140,7 @@ impl Default for AuthConfig {
             issuer: None,
             audience: None,
             leeway: 30,
+            disconnect_on_expiry: false,
             cookies: Vec::new(),
             user_id_claims: texts(&["sub", "userId"]),
             role_claim: "role".to_owned(),

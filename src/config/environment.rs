@@ -279,6 +279,11 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
     ("FANFARE_AUTH_ISSUER", "auth.issuer", Form::Text),
     ("FANFARE_AUTH_AUDIENCE", "auth.audience", Form::Text),
     ("FANFARE_AUTH_LEEWAY", "auth.leeway", Form::Number),
+    (
+        "FANFARE_AUTH_DISCONNECT_ON_EXPIRY",
+        "auth.disconnect_on_expiry",
+        Form::Flag,
+    ),
     ("FANFARE_AUTH_COOKIES", "auth.cookies", Form::List),
     (
         "FANFARE_AUTH_USER_ID_CLAIMS",
@@ -387,6 +392,77 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
     (
         "FANFARE_ADAPTERS_CHAT_MEMBERSHIP_URL",
         "adapters.chat.membership_url",
+        Form::Text,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_ENABLED",
+        "adapters.sto.enabled",
+        Form::Flag,
+    ),
+    ("FANFARE_ADAPTERS_STO_APP", "adapters.sto.app", Form::Text),
+    (
+        "FANFARE_ADAPTERS_STO_WEBHOOK_TOKEN",
+        "adapters.sto.webhook_token",
+        Form::Text,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_PORT",
+        "adapters.sto.port",
+        Form::Number,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_BROADCAST_INTERVAL_MS",
+        "adapters.sto.broadcast_interval_ms",
+        Form::Number,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_SEND_UNCHANGED",
+        "adapters.sto.send_unchanged",
+        Form::Flag,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_HEARTBEAT_S",
+        "adapters.sto.heartbeat_s",
+        Form::Number,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_PUBLIC_DISPLAYS",
+        "adapters.sto.public_displays",
+        Form::Flag,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_PUSHER_JS",
+        "adapters.sto.pusher_js",
+        Form::Text,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_UTC_OFFSET_MINUTES",
+        "adapters.sto.utc_offset_minutes",
+        Form::Number,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_ORDERS_URL",
+        "adapters.sto.orders_url",
+        Form::Text,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_BROKER_URL",
+        "adapters.sto.broker_url",
+        Form::Text,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_PREFETCH",
+        "adapters.sto.prefetch",
+        Form::Number,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_OUTBOX",
+        "adapters.sto.outbox",
+        Form::Number,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_DEAD_LETTERS",
+        "adapters.sto.dead_letters",
         Form::Text,
     ),
     ("FANFARE_STORE_URL", "store.url", Form::Text),
@@ -633,6 +709,18 @@ const CHAT_NAMES: &[ForeignName] = &[
     foreign("CHAT3_BINDINGS", "adapters.chat.bindings", Form::List),
 ];
 
+/// Names of the car service's old gateway, which count only where that is turned on.
+const STO_NAMES: &[ForeignName] = &[
+    foreign("WS_PORT", "adapters.sto.port", Form::Number),
+    foreign("STO_WS_PORT", "adapters.sto.port", Form::Number),
+    foreign(
+        "STO_BROADCAST_INTERVAL_MS",
+        "adapters.sto.broadcast_interval_ms",
+        Form::Number,
+    ),
+    foreign("RABBITMQ_URL", "adapters.sto.broker_url", Form::Text),
+];
+
 /// Beginnings of foreign names, to tell which of them mean nothing here.
 const FOREIGN_PREFIXES: [&str; 3] = ["SOKETI_", "REVERB_", "PUSHER_"];
 
@@ -760,10 +848,13 @@ impl Environment {
             });
         }
         if has_rooms {
-            environment.read_rooms(variables)?;
+            environment.read_adapter(ROOMS_NAMES, variables)?;
         }
         if is_wanted("chat", "FANFARE_ADAPTERS_CHAT_ENABLED") {
-            environment.read_chat(variables)?;
+            environment.read_adapter(CHAT_NAMES, variables)?;
+        }
+        if is_wanted("sto", "FANFARE_ADAPTERS_STO_ENABLED") {
+            environment.read_adapter(STO_NAMES, variables)?;
         }
         for (name, key, form) in OWN_NAMES {
             let Some(text) = variables.get(*name) else {
@@ -786,33 +877,19 @@ impl Environment {
         Ok(environment)
     }
 
-    fn read_rooms(&mut self, variables: &HashMap<String, String>) -> Result<(), ConfigError> {
-        for known in ROOMS_NAMES {
+    /// Reads the names of an old back end whose adapter is on.
+    fn read_adapter(
+        &mut self,
+        names: &[ForeignName],
+        variables: &HashMap<String, String>,
+    ) -> Result<(), ConfigError> {
+        for known in names {
             let Some(text) = variables.get(known.name) else {
                 continue;
             };
             if text.is_empty() || is_service_link(known.name, text) {
                 continue;
             }
-            self.used.push(Used {
-                name: known.name.to_owned(),
-                effect: Effect::Sets(known.key),
-            });
-            let value = read(known.name, known.key, known.form, text)?;
-            self.settings.extend(value.map(|value| Setting {
-                key: known.key,
-                variable: known.name.to_owned(),
-                value,
-            }));
-        }
-        Ok(())
-    }
-
-    fn read_chat(&mut self, variables: &HashMap<String, String>) -> Result<(), ConfigError> {
-        for known in CHAT_NAMES {
-            let Some(text) = variables.get(known.name).filter(|text| !text.is_empty()) else {
-                continue;
-            };
             self.note(known.name, known.key);
             let value = read(known.name, known.key, known.form, text)?;
             self.settings.extend(value.map(|value| Setting {

@@ -6,7 +6,7 @@
 //! what `build.rs` of the repository embeds.
 
 use bytes::Bytes;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 
 use crate::http::{Answer, answer, text_answer};
@@ -16,6 +16,9 @@ const ROOT: &str = "/console";
 
 /// The built front end: names relative to its folder.
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/console_assets.rs"));
+
+/// What the name of a packed file ends with; it stands beside the file itself.
+const PACKED: &str = ".gz";
 
 /// Shown where the front end was not built.
 const NOT_BUILT: &str = include_str!("assets/not_built.html");
@@ -51,8 +54,8 @@ pub fn answer_to<B>(request: &Request<B>) -> Answer {
         // Names in the page are relative to the folder.
         "" => redirect(),
         "/" if !is_built() => page(NOT_BUILT.as_bytes()),
-        "/" => file("index.html"),
-        rest => file(rest.trim_start_matches('/')),
+        "/" => file("index.html", takes_gzip(request.headers())),
+        rest => file(rest.trim_start_matches('/'), takes_gzip(request.headers())),
     };
     let headers = answer.headers_mut();
     for (name, value) in [
@@ -85,19 +88,55 @@ fn page(content: &'static [u8]) -> Answer {
     page
 }
 
-fn file(name: &str) -> Answer {
+fn find(name: &str) -> Option<&'static [u8]> {
     let found = FILES.iter().find(|(known, _)| *known == name);
-    let Some((_, content)) = found else {
+    found.map(|(_, content)| *content)
+}
+
+/// `name`, packed where there is such a one and the browser takes it.
+fn file(name: &str, takes_gzip: bool) -> Answer {
+    // Packed ones are not files of their own.
+    let plain = find(name).filter(|_| !name.ends_with(PACKED));
+    let Some(plain) = plain else {
         return text_answer(StatusCode::NOT_FOUND, "There is no such file\n");
     };
-    let Some(content_type) = content_type(name) else {
-        return page(content);
+    let packed = find(&format!("{name}{PACKED}"));
+    let sent = packed.filter(|_| takes_gzip);
+    let content = sent.unwrap_or(plain);
+    let mut file = match content_type(name) {
+        None => page(content),
+        Some(content_type) => {
+            let mut file = answer(StatusCode::OK, content_type, Bytes::from_static(content));
+            // Their names change with their content.
+            let kept = HeaderValue::from_static("public, max-age=31536000, immutable");
+            file.headers_mut().insert(header::CACHE_CONTROL, kept);
+            file
+        }
     };
-    let mut file = answer(StatusCode::OK, content_type, Bytes::from_static(content));
-    // Their names change with their content.
-    let kept = HeaderValue::from_static("public, max-age=31536000, immutable");
-    file.headers_mut().insert(header::CACHE_CONTROL, kept);
+    let headers = file.headers_mut();
+    if packed.is_some() {
+        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    if sent.is_some() {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
     file
+}
+
+/// Whether the sender of a request takes gzip: it is named, and not with a weight of
+/// nothing.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .any(|coding| {
+            let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+            let weight = weight.trim().strip_prefix("q=").unwrap_or("1");
+            name.trim().eq_ignore_ascii_case("gzip")
+                && weight.parse().is_ok_and(|weight: f32| weight > 0.0)
+        })
 }
 
 /// `None` for pages.
@@ -127,6 +166,25 @@ mod tests {
         for path in ["/", "/consoles", "/apps/console"] {
             assert!(!owns(path), "{path}");
         }
+    }
+
+    #[test]
+    fn gzip_is_sent_to_those_who_take_it_only() {
+        for (accepted, expected) in [
+            ("gzip, deflate, br, zstd", true),
+            ("br;q=1.0, GZIP;q=0.5", true),
+            ("gzip;q=0", false),
+            ("gzip; q=0.000", false),
+            ("deflate, x-gzip", false),
+            ("identity", false),
+            ("gzip;q=much", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("accept-encoding", accepted.parse().unwrap());
+            assert_eq!(takes_gzip(&headers), expected, "{accepted}");
+        }
+        assert!(!takes_gzip(&HeaderMap::new()));
     }
 
     /// Whether the front end was built or not.

@@ -737,6 +737,10 @@ impl AppHub {
             outbox.close(&Close::NotAuthorized);
             return;
         }
+        if connection.has_ended(now_ms) {
+            outbox.close(&Close::TokenExpired);
+            return;
+        }
         match connection.liveness(now_ms, timeouts.ping_after_ms, timeouts.pong_wait_ms) {
             Liveness::Fine => {}
             Liveness::Silent => outbox.probe(),

@@ -303,6 +303,8 @@ struct Entry {
     state: EntryState,
     /// When the engine is told again of one that has a connection.
     review: Option<(u64, u64)>,
+    /// Whether the engine does not know yet who holds it.
+    is_unclaimed: bool,
 }
 
 #[derive(Debug)]
@@ -409,6 +411,7 @@ impl Bookmarks {
                     user,
                     state: EntryState::Held(Arc::clone(reader)),
                     review: None,
+                    is_unclaimed: false,
                 };
                 shelf.sessions.insert(Arc::new(key.clone()), entry);
                 None

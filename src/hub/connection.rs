@@ -69,6 +69,9 @@ pub struct Connection<O: ?Sized = dyn Outbox> {
     probed_ms: AtomicU64,
     /// Whether it has signed in or holds a private subscription.
     authorized: AtomicBool,
+    /// When the first of its signatures ends, in milliseconds of the hub's clock;
+    /// `u64::MAX` when none does.
+    ends_ms: AtomicU64,
     /// What it calls itself: a number of the hub's `Clients`.
     pub(super) client: u16,
     outbox: O,
@@ -93,6 +96,7 @@ impl<O: Outbox> Connection<O> {
             last_seen_ms: AtomicU64::new(now_ms),
             probed_ms: AtomicU64::new(0),
             authorized: AtomicBool::new(false),
+            ends_ms: AtomicU64::new(u64::MAX),
             client: 0,
             outbox,
         }
@@ -132,6 +136,16 @@ impl<O: Outbox + ?Sized> Connection<O> {
     /// Returns whether it was not authorised before.
     pub(super) fn authorize(&self) -> bool {
         !self.authorized.swap(true, Ordering::Relaxed)
+    }
+
+    /// Notes that a signature of this connection ends at `ends_ms`.
+    pub(super) fn end_at(&self, ends_ms: u64) {
+        self.ends_ms.fetch_min(ends_ms, Ordering::Relaxed);
+    }
+
+    /// Whether one of its signatures has ended.
+    pub(super) fn has_ended(&self, now_ms: u64) -> bool {
+        now_ms >= self.ends_ms.load(Ordering::Relaxed)
     }
 
     /// Decides what the silence of this connection means, and remembers that it

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use fanfare_protocol::{AppId, ChannelName, EventId, Frame, SocketId, UserId};
 use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
 
 use super::app::AppHub;
 use super::presence::Member;
@@ -160,6 +161,9 @@ pub struct SessionState {
     /// Whether a position behind which nothing has come is to be moved to the
     /// present, so that it does not grow old.
     pub is_review: bool,
+    /// Whether the engine has not been told yet who holds it, so that whoever stands
+    /// there does not count.
+    pub must_claim: bool,
     /// How long it is kept.
     pub age: Duration,
 }
@@ -235,6 +239,63 @@ pub struct Figure {
     pub value: u64,
     /// Whether it can fall again.
     pub is_gauge: bool,
+}
+
+/// Knows what other nodes may ask of this one.
+pub trait Respondent: Debug + Send + Sync {
+    /// The answer to a question; `None` when it is not understood. Questions come
+    /// from outside, as everything that Redis hands over.
+    fn answer<'a>(&'a self, question: &'a [u8]) -> BoxFuture<'a, Option<Vec<u8>>>;
+}
+
+/// A question that is under way to the other nodes.
+#[derive(Debug)]
+pub struct Inquiry {
+    answers: Option<mpsc::Receiver<Vec<u8>>>,
+    deadline: Instant,
+    /// Nodes that have not answered yet.
+    missing: usize,
+}
+
+impl Inquiry {
+    /// For `others` nodes, none of which can be asked.
+    #[must_use]
+    pub fn nobody(others: usize) -> Self {
+        Self {
+            answers: None,
+            deadline: Instant::now(),
+            missing: others,
+        }
+    }
+
+    /// `others` nodes will answer into `answers`, or not, within `patience`.
+    #[must_use]
+    pub fn new(answers: mpsc::Receiver<Vec<u8>>, others: usize, patience: Duration) -> Self {
+        Self {
+            answers: Some(answers),
+            deadline: Instant::now() + patience,
+            missing: others,
+        }
+    }
+
+    /// The next answer; `None` when all have answered, or the time is over.
+    pub async fn next(&mut self) -> Option<Vec<u8>> {
+        if self.missing == 0 {
+            return None;
+        }
+        let next = self.answers.as_mut()?.recv();
+        let answer = tokio::time::timeout_at(self.deadline.into(), next)
+            .await
+            .ok()??;
+        self.missing -= 1;
+        Some(answer)
+    }
+
+    /// How many nodes have not answered, so far.
+    #[must_use]
+    pub fn missing(&self) -> usize {
+        self.missing
+    }
 }
 
 /// What the nodes of one deployment share.
@@ -365,6 +426,13 @@ pub trait Engine: Debug + Send + Sync {
     ) -> BoxFuture<'a, Result<ClaimedSession, EngineError>> {
         let _ = claim;
         Box::pin(std::future::ready(Err(EngineError::alone())))
+    }
+
+    /// Asks all other nodes; their [`Respondent`]s answer. Only an engine that is
+    /// clustered has others.
+    fn ask<'a>(&'a self, question: &'a [u8]) -> BoxFuture<'a, Inquiry> {
+        let _ = question;
+        Box::pin(std::future::ready(Inquiry::nobody(0)))
     }
 
     /// How well the deployment is reached.

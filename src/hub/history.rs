@@ -381,11 +381,11 @@ impl Past {
         });
     }
 
-    /// The channels that have events: when the newest came, and bytes.
+    /// The channels that take room: when the newest event came, and bytes.
     pub(super) fn sizes(&self) -> impl Iterator<Item = (EventId, usize, &ChannelName)> {
         self.channels
             .iter()
-            .filter(|(_, ring)| !ring.events.is_empty())
+            .filter(|(_, ring)| ring.cost() > 0)
             .map(|(channel, ring)| (ring.last, ring.cost(), channel))
     }
 

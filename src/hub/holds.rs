@@ -64,6 +64,12 @@ impl Holds {
         true
     }
 
+    /// Whether a departure waits.
+    #[must_use]
+    pub fn contains(&self, departure: &Departure) -> bool {
+        self.numbers.contains_key(departure)
+    }
+
     /// When the next departure is to be told.
     pub fn next_due(&self) -> Option<Instant> {
         self.waiting.values().next().map(|(due, _)| *due)

@@ -29,6 +29,7 @@ mod users;
 mod watch;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, TryLockError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -362,6 +363,12 @@ impl Hub {
     #[must_use]
     pub fn watch(&self) -> Watcher {
         self.core.watch.watch()
+    }
+
+    /// Shows a client that was not let in to those who look. `app` is there if its key
+    /// is that of one.
+    pub fn turned_away(&self, app: Option<&AppId>, address: IpAddr, close: &Close) {
+        self.core.watch.turned_away(app, address, close);
     }
 
     /// Shows something to those who look; it is made only if there are any.

@@ -338,7 +338,10 @@ impl AppHub {
         }
         let now_ms = self.core().unix_ms();
         let shard = self.channel_shard(channel);
-        Some(shard.past.page(channel, after, now_ms, limit, max_bytes))
+        let mut page = shard.past.page(channel, after, now_ms, limit, max_bytes);
+        // What other nodes have published may not be here.
+        page.is_complete &= !self.core().is_clustered;
+        Some(page)
     }
 
     /// The channels of this app with a history: when the last event came, bytes,

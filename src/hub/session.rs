@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fanfare_protocol::client_message::{ClientEvent, SignIn, Subscribe};
 use fanfare_protocol::error::{ClientError, echo};
@@ -25,6 +26,7 @@ use super::bookmarks::{Reader, SessionKey};
 use super::connection::{Connection, Outbox};
 use super::engine::Role;
 use super::events::{HubEventKind, Scope};
+use super::millis;
 use super::presence::Member;
 use super::publisher::{Origin, Publish, Publisher};
 use super::recall::Recollection;
@@ -464,20 +466,31 @@ impl Session {
         )
     }
 
-    /// Whether `signature` is what the secret of `key` makes of `signed`.
+    /// Whether `signature` is what the secret of `key` makes of `signed`. If it has an
+    /// end, so has the connection.
     fn verify(&self, key: &str, signature: &str, signed: String) -> Result<(), ClientError> {
+        let (signature, signed, until) = match auth::split_until(signature) {
+            Some((signature, until)) => (signature, auth::ending_text(&signed, until), Some(until)),
+            None => (signature, signed, None),
+        };
         let app = self.app.app();
         let secret = app
             .secret_of(key)
             .ok_or_else(|| ClientError::AuthKey { key: echo(key) })?;
-        if auth::is_signed(secret, &signed, signature) {
-            Ok(())
-        } else {
-            Err(ClientError::AuthSignature {
+        if !auth::is_signed(secret, &signed, signature) {
+            return Err(ClientError::AuthSignature {
                 signed,
                 signature: echo(signature),
-            })
+            });
         }
+        if let Some(until) = until {
+            let left = (UNIX_EPOCH + Duration::from_secs(until))
+                .duration_since(SystemTime::now())
+                .unwrap_or_default();
+            let now_ms = self.app.core().now_ms();
+            self.connection.end_at(now_ms.saturating_add(millis(left)));
+        }
+        Ok(())
     }
 
     /// The user of a presence subscription: from its own data, else from the

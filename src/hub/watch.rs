@@ -4,18 +4,23 @@
 //! While nobody looks, a publication pays one relaxed load. While somebody does,
 //! at most [`PER_SECOND`] of a second are copied; the others are counted.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fanfare_protocol::error::ClientError;
-use fanfare_protocol::{AppId, ChannelName, SocketId};
+use fanfare_protocol::{AppId, ChannelName, Close, SocketId};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::broadcast;
 
 /// Sights of a second, of all apps together.
 const PER_SECOND: NonZeroU32 = NonZeroU32::new(500).expect("it is not zero");
+
+/// Clients of a second that are not let in. Fewer, as many at a time are all alike, and
+/// must not take the place of everything else.
+const TURNED_AWAY_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).expect("it is not zero");
 
 /// Sights that wait for the slowest of those who look.
 const CAPACITY: usize = 1_024;
@@ -38,6 +43,17 @@ pub enum Sight {
         code: Option<u16>,
         /// The text that it got.
         message: Arc<str>,
+    },
+    /// A client was not let in.
+    TurnedAway {
+        /// The app, if its key is one.
+        app: Option<AppId>,
+        /// Where the client comes from.
+        address: IpAddr,
+        /// The code that it got.
+        code: u16,
+        /// The reason that it got.
+        reason: Arc<str>,
     },
     /// A request of a webhook was tried.
     Webhook {
@@ -77,6 +93,7 @@ pub(super) struct Watch {
     watchers: Arc<AtomicUsize>,
     skipped: Arc<AtomicU64>,
     bucket: DefaultDirectRateLimiter,
+    door: DefaultDirectRateLimiter,
     sender: broadcast::Sender<Sight>,
 }
 
@@ -97,6 +114,7 @@ impl Watch {
             watchers: Arc::default(),
             skipped: Arc::default(),
             bucket: RateLimiter::direct(Quota::per_second(PER_SECOND)),
+            door: RateLimiter::direct(Quota::per_second(TURNED_AWAY_PER_SECOND)),
             sender: broadcast::Sender::new(CAPACITY),
         }
     }
@@ -140,6 +158,20 @@ impl Watch {
             socket_id,
             code: error.code(),
             message: error.to_string().into(),
+        });
+    }
+
+    /// Shows that a client was not let in, or counts it.
+    pub(super) fn turned_away(&self, app: Option<&AppId>, address: IpAddr, close: &Close) {
+        if self.is_watched() && self.door.check().is_err() {
+            self.skipped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        self.sight(|| Sight::TurnedAway {
+            app: app.cloned(),
+            address,
+            code: close.code(),
+            reason: close.reason().into(),
         });
     }
 
@@ -202,6 +234,23 @@ mod tests {
         assert_eq!(watcher.take_skipped(), 0);
         drop(watcher);
         assert!(!watch.is_watched());
+    }
+
+    #[test]
+    fn a_crowd_at_the_door_leaves_room_for_the_rest() {
+        let watch = Watch::new();
+        let mut watcher = watch.watch();
+        let address = IpAddr::from([192, 0, 2, 1]);
+
+        for _ in 0..10_000 {
+            watch.turned_away(None, address, &Close::OverCapacity);
+        }
+        let shown = std::iter::from_fn(|| watcher.sights.try_recv().ok()).count();
+        assert!((20..100).contains(&shown), "{shown}");
+        assert_eq!(watcher.take_skipped() + shown as u64, 10_000);
+        let channel = [ChannelName::parse("news", &Limits::default()).unwrap()];
+        watch.show(&AppId::new("1"), &channel, "tick", "1");
+        assert!(watcher.sights.try_recv().is_ok());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use hyper::{Request, StatusCode};
 use crate::adapter::auth::AuthEndpoint;
 use crate::adapter::chat::Chat;
 use crate::adapter::rooms::Rooms;
+use crate::adapter::sto::Sto;
 use crate::api::{Admin, Api, Health, SignedPath, TestLog, statistics};
 use crate::console;
 use crate::http::{Answer, Handler, Peer, text_answer};
@@ -20,7 +21,6 @@ pub(super) struct ClientPort {
     pub(super) api: Api,
     pub(super) test_log: Option<Arc<TestLog>>,
     pub(super) admin: Option<Arc<Admin>>,
-    pub(super) has_console: bool,
     pub(super) health: Health,
     pub(super) sockets: Arc<WebSockets>,
     /// Absent: apps have endpoints of their own for it.
@@ -29,6 +29,8 @@ pub(super) struct ClientPort {
     pub(super) rooms: Option<Arc<Rooms>>,
     /// Absent: there is no chat.
     pub(super) chat: Option<Arc<Chat>>,
+    /// Absent: there is no car service.
+    pub(super) sto: Option<Arc<Sto>>,
     pub(super) http_fallback: Option<Arc<HttpFallback>>,
     pub(super) path_prefix: String,
 }
@@ -79,6 +81,9 @@ impl Handler for ClientPort {
         if let Some(chat) = self.chat.as_ref().filter(|_| Chat::owns(path)) {
             return Box::pin(chat.handle(request, peer)).await;
         }
+        if let Some(sto) = self.sto.as_ref().filter(|_| Sto::owns(path)) {
+            return Box::pin(sto.handle(request, peer)).await;
+        }
         // Before the fallback, whose paths begin alike.
         if let Some(auth) = self.auth.as_ref().filter(|_| AuthEndpoint::owns(path)) {
             return Box::pin(auth.handle(request, peer)).await;
@@ -91,7 +96,8 @@ impl Handler for ClientPort {
         if let Some(admin) = self.admin.as_ref().filter(|_| Admin::owns(path)) {
             return Box::pin(admin.handle(request, peer)).await;
         }
-        if self.has_console && console::owns(path) {
+        let has_console = self.admin.as_ref().is_some_and(|a| a.has_console());
+        if has_console && console::owns(path) {
             return console::answer_to(&request);
         }
         if let Some(log) = self.test_log.as_ref().filter(|_| TestLog::owns(path)) {

@@ -25,10 +25,11 @@ use self::settings::{
 };
 pub use self::settings::{auth_config, certificates};
 use crate::accounts::Accounts;
-use crate::adapter::auth::AuthEndpoint;
+use crate::adapter::auth::{AuthEndpoint, Authority};
 use crate::adapter::chat::Chat;
 use crate::adapter::ground::{Adapter, Ground};
 use crate::adapter::rooms::Rooms;
+use crate::adapter::sto::Sto;
 use crate::adapter::supervisor::Adapters;
 use crate::api::{Admin, AdminParts, Api, ApiFigures, Health, Ops, Sources, TestLog};
 use crate::apps::{AppStore, ConfigFileApps};
@@ -55,17 +56,20 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct Server {
     hub: Arc<Hub>,
-    /// What connects this node with others, if there may be any.
-    engine_task: Option<RedisTask>,
+    /// What connects this node with others, if there may be any, and what they may ask
+    /// it.
+    engine_task: Option<(RedisTask, Arc<AdminParts>)>,
     port: Arc<ClientPort>,
     ops: Arc<Ops>,
     listener: Listener,
     tls_listener: Option<Listener>,
     rooms_listener: Option<Listener>,
+    sto_listener: Option<Listener>,
     ops_listener: Listener,
     address: SocketAddr,
     tls_address: Option<SocketAddr>,
     rooms_address: Option<SocketAddr>,
+    sto_address: Option<SocketAddr>,
     metrics_address: SocketAddr,
     certificates: Option<Arc<Certificates>>,
     meters: Arc<Meters>,
@@ -144,6 +148,14 @@ impl Server {
             .map(|port| {
                 let address = SocketAddr::new(config.server.host, port);
                 open(address, None, settings.clone(), "adapters.rooms.port")
+            })
+            .transpose()?;
+        let sto = Some(&config.adapters.sto).filter(|sto| sto.enabled);
+        let sto_listener = sto
+            .and_then(|sto| sto.port)
+            .map(|port| {
+                let address = SocketAddr::new(config.server.host, port);
+                open(address, None, settings.clone(), "adapters.sto.port")
             })
             .transpose()?;
         let ops_listener = match inherited.take_tcp_listener(1)? {
@@ -240,14 +252,19 @@ impl Server {
                 tasks.clone(),
             ))
         });
-        let rooms = rooms.zip(auth_config(config)).and_then(|(rooms, auth)| {
-            let app = config.app_id(rooms.app.as_deref())?;
-            let (hub, apps) = (Arc::clone(&hub), Arc::clone(&apps));
-            let ground = Ground::new(hub, apps, app, config.adapters.vacate_grace());
-            let redis =
-                redis_settings(&config.engine, config.webhooks.hold_back).map(RedisCommands::new);
-            Some(Arc::new(Rooms::new(ground, rooms, &auth, redis)))
-        });
+        let auth = auth_config(config);
+        let authority = auth.as_ref().map(|auth| Arc::new(Authority::new(auth)));
+        let signs_in = auth.as_ref().zip(authority);
+        let rooms = rooms
+            .zip(signs_in.clone())
+            .and_then(|(rooms, (auth, authority))| {
+                let app = config.app_id(rooms.app.as_deref())?;
+                let (hub, apps) = (Arc::clone(&hub), Arc::clone(&apps));
+                let ground = Ground::new(hub, apps, app, config.adapters.vacate_grace());
+                let redis = redis_settings(&config.engine, config.webhooks.hold_back)
+                    .map(RedisCommands::new);
+                Some(Arc::new(Rooms::new(ground, rooms, auth, authority, redis)))
+            });
         let chat = Some(&config.adapters.chat).filter(|chat| chat.enabled);
         let chat = chat.and_then(|chat| {
             let app = config.app_id(chat.app.as_deref())?;
@@ -257,15 +274,29 @@ impl Server {
             let node = node_name(config.server.port);
             Some(Arc::new(Chat::new(ground, chat, grace, &node)?))
         });
+        let sto = sto
+            .zip(signs_in.clone())
+            .and_then(|(sto, (auth, authority))| {
+                let app = config.app_id(sto.app.as_deref())?;
+                let (hub, apps) = (Arc::clone(&hub), Arc::clone(&apps));
+                let ground = Ground::new(hub, apps, app, config.adapters.vacate_grace());
+                let node = node_name(config.server.port);
+                Some(Sto::new(ground, sto, auth, authority, &node).map(Arc::new))
+            })
+            .transpose()?;
         let rooms_adapter = rooms.clone().map(|rooms| rooms as Arc<dyn Adapter>);
         let chat_adapter = chat.clone().map(|chat| chat as Arc<dyn Adapter>);
-        let adapters: Vec<_> = rooms_adapter.into_iter().chain(chat_adapter).collect();
+        let sto_adapter = sto.clone().map(|sto| sto as Arc<dyn Adapter>);
+        let adapters: Vec<_> = [rooms_adapter, chat_adapter, sto_adapter]
+            .into_iter()
+            .flatten()
+            .collect();
         let consumed = adapters.iter().flat_map(|adapter| adapter.consumes());
         hub.consume(consumed.collect());
         let adapters = Adapters::new(adapters);
-        let auth = auth_config(config).and_then(|auth| {
+        let auth = signs_in.and_then(|(auth, authority)| {
             let app = config.app_id(auth.app.as_deref())?;
-            Some(AuthEndpoint::new(&auth, app, Arc::clone(&apps)))
+            Some(AuthEndpoint::new(auth, authority, app, Arc::clone(&apps)))
         });
         let listener_address = listener.address()?;
         let metrics_address = ops_listener.address()?;
@@ -284,23 +315,25 @@ impl Server {
         let accounts = Arc::new(Box::pin(Accounts::new(own.clone(), is_for_trying)).await?);
         let has_console = config.admin.console;
         let token = config.admin.token.as_ref();
+        // Other nodes may ask what operators may, whether these come in here or not.
+        let admin_parts = Arc::new(AdminParts {
+            hub: Arc::clone(&hub),
+            apps: Arc::clone(&apps),
+            file_apps: config.apps.clone(),
+            database,
+            replica: replica.clone(),
+            usage: Arc::clone(&usage),
+            meters: Arc::clone(&meters),
+            tester: webhooks.as_ref().map(Webhooks::tester),
+            feed_shows_private_data: config.admin.feed_shows_private_data,
+            client_port: listener_address.port(),
+            metrics_port: metrics_address.port(),
+            adapters: adapters.clone(),
+            accounts: Arc::clone(&accounts),
+            has_console,
+        });
         let admin = (has_console || token.is_some()).then(|| {
-            let parts = AdminParts {
-                hub: Arc::clone(&hub),
-                apps: Arc::clone(&apps),
-                file_apps: config.apps.clone(),
-                database,
-                replica: replica.clone(),
-                usage: Arc::clone(&usage),
-                meters: Arc::clone(&meters),
-                tester: webhooks.as_ref().map(Webhooks::tester),
-                feed_shows_private_data: config.admin.feed_shows_private_data,
-                client_port: listener_address.port(),
-                metrics_port: metrics_address.port(),
-                adapters: adapters.clone(),
-                accounts: Arc::clone(&accounts),
-                has_console,
-            };
+            let parts = Arc::clone(&admin_parts);
             Arc::new(Admin::new(parts, token.map(Secret::reveal)))
         });
         let soketi_port = config
@@ -321,12 +354,12 @@ impl Server {
                 ),
                 test_log,
                 admin: admin.clone().filter(|_| config.admin.on_client_port),
-                has_console: has_console && config.admin.on_client_port,
                 health: Health::new(Arc::clone(&hub), adapters.clone()),
                 sockets,
                 auth,
                 rooms,
                 chat,
+                sto,
                 http_fallback,
                 path_prefix: config.server.path_prefix.clone(),
             }),
@@ -343,7 +376,6 @@ impl Server {
                     soketi_port,
                 },
                 admin,
-                has_console,
             )),
             adapters,
             webhooks,
@@ -355,15 +387,17 @@ impl Server {
             metrics_address,
             tls_address: tls_listener.as_ref().map(Listener::address).transpose()?,
             rooms_address: rooms_listener.as_ref().map(Listener::address).transpose()?,
+            sto_address: sto_listener.as_ref().map(Listener::address).transpose()?,
             listener,
             tls_listener,
             rooms_listener,
+            sto_listener,
             ops_listener,
             certificates,
             shutdown_grace: config.server.shutdown_grace,
             sweep_interval,
             has_successor: config.server.reuse_port,
-            engine_task,
+            engine_task: engine_task.map(|task| (task, admin_parts)),
             hub,
             tasks,
         })
@@ -385,6 +419,12 @@ impl Server {
     #[must_use]
     pub fn rooms_address(&self) -> Option<SocketAddr> {
         self.rooms_address
+    }
+
+    /// The further port of the car service, if it has one.
+    #[must_use]
+    pub fn sto_address(&self) -> Option<SocketAddr> {
+        self.sto_address
     }
 
     /// Where metrics and health are.
@@ -449,8 +489,8 @@ impl Server {
         ));
         let leave = CancellationToken::new();
         let engine = TaskTracker::new();
-        if let Some(task) = self.engine_task {
-            engine.spawn(task.run(Arc::clone(&self.hub), leave.clone()));
+        if let Some((task, respondent)) = self.engine_task {
+            engine.spawn(task.run(Arc::clone(&self.hub), respondent, leave.clone()));
         }
         engine.close();
         let webhooks = self.webhooks.map(Webhooks::start);
@@ -459,7 +499,7 @@ impl Server {
         }
         // Most are not to tell of the going of those who are sent to another node.
         self.adapters.start(&self.tasks, &stop, &finish);
-        let further = [self.tls_listener, self.rooms_listener];
+        let further = [self.tls_listener, self.rooms_listener, self.sto_listener];
         let on_further = further.into_iter().flatten().map(|listener| {
             let port = Arc::clone(&self.port);
             listener.run(port, stop.clone(), finish.clone(), self.tasks.clone())

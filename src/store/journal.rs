@@ -225,8 +225,14 @@ impl Database {
         limit: usize,
     ) -> Result<Vec<Entry>, StoreError> {
         let (created_ms, id) = after.unwrap_or((i64::MAX, ""));
+        // Spelled out, so that SQLite sees that its index fits.
+        let of_app = if app_id.is_some() {
+            "app_id = $1"
+        } else {
+            "$1 = ''"
+        };
         let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM fanfare_webhooks WHERE ($1 = '' OR app_id = $1) AND ($2 = '' OR state = $2) AND (created_ms < $3 OR (created_ms = $3 AND id > $4)) ORDER BY created_ms DESC, id LIMIT {limit}"
+            "SELECT {COLUMNS} FROM fanfare_webhooks WHERE {of_app} AND ($2 = '' OR state = $2) AND (created_ms < $3 OR (created_ms = $3 AND id > $4)) ORDER BY created_ms DESC, id LIMIT {limit}"
         )))
         .bind(app_id.unwrap_or_default().to_owned())
         .bind(state.unwrap_or_default().to_owned())

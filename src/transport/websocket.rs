@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use super::frame::{self, Incoming, Message};
 use super::outbox::{Flushed, OutboxRules, SocketOutbox};
-use crate::apps::AppStore;
+use crate::apps::{App, AppStore};
 use crate::http::{Answer, AnswerBody, Peer, text_answer};
 use crate::hub::{ClientInfo, Connection, Hub, Outbox, Place, Session};
 use crate::limits::Addresses;
@@ -233,8 +233,19 @@ impl WebSockets {
         Some((outbox, parts.read_buf))
     }
 
-    /// Checks in the order of section 2.3.
+    /// Lets a client in, or tells those who look that it was not.
     pub(super) async fn admit(&self, wish: &Wish) -> Result<Place, Close> {
+        let mut app = None;
+        let admitted = self.judge_wish(wish, &mut app).await;
+        admitted.inspect_err(|close| {
+            let app = app.as_ref().map(|app| &app.id);
+            self.hub.turned_away(app, wish.address, close);
+        })
+    }
+
+    /// Checks in the order of section 2.3. `found` becomes the app of the key, if there
+    /// is one.
+    async fn judge_wish(&self, wish: &Wish, found: &mut Option<Arc<App>>) -> Result<Place, Close> {
         let key = wish.key.as_ref().ok_or(Close::PathNotFound)?;
         let session = wish.session.as_deref();
         if session.is_some_and(|name| !is_session_name(name)) {
@@ -260,6 +271,7 @@ impl WebSockets {
                 return Err(Close::OverCapacity);
             }
         };
+        let app = found.insert(app);
         if !app.enabled {
             return Err(Close::AppDisabled);
         }
@@ -269,7 +281,7 @@ impl WebSockets {
         if !app.allows_origin(wish.origin.as_deref()) {
             return Err(Close::OriginNotAllowed);
         }
-        self.hub.app(&app).admit()
+        self.hub.app(app).admit()
     }
 
     /// Counts a wrong key or signature of the message before, and closes who has

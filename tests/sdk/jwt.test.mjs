@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
 
-import { Ears, connect, settled, subscribe } from './support/clients.mjs';
+import { Ears, codeOf, connect, reaches, settled, subscribe } from './support/clients.mjs';
+import { startRedis } from './support/redis.mjs';
 import { startServer } from './support/server.mjs';
 import { emitted } from './support/within.mjs';
 
@@ -17,16 +18,16 @@ enabled = true
 webhook_token = "hook"
 `;
 
-function jwt(claims) {
+function jwt(claims, seconds = 3600) {
   const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
-  const exp = Math.floor(Date.now() / 1000) + 3600;
+  const exp = Math.floor(Date.now() / 1000) + seconds;
   const text = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ ...claims, exp })}`;
   return `${text}.${createHmac('sha256', SECRET).update(text).digest('base64url')}`;
 }
 
 /** Options of a page whose user has this token. */
-function as(server, claims) {
-  const headersProvider = () => ({ Authorization: `Bearer ${jwt(claims)}` });
+function as(server, claims, seconds) {
+  const headersProvider = () => ({ Authorization: `Bearer ${jwt(claims, seconds)}` });
   return {
     channelAuthorization: { endpoint: `${server.url}/pusher/auth`, headersProvider },
     userAuthentication: { endpoint: `${server.url}/pusher/user-auth`, headersProvider },
@@ -74,4 +75,35 @@ test('pusher-js is told that a JWT does not open a room', async (t) => {
   assert.equal(refused.type, 'AuthError');
   assert.equal(refused.status, 403);
   await settled(pusher);
+});
+
+test('pusher-js is sent away when its token expires, and comes back with a new one', async (t) => {
+  const tables = CALL_CENTRE.replace('[auth]', '[auth]\nleeway = 0\ndisconnect_on_expiry = true');
+  const redis = await startRedis(t);
+  const [answering, server] = await Promise.all(
+    [1, 2].map(() => startServer(t, { tables: `${tables}\n[engine]\nurl = "${redis}"\n` })),
+  );
+  let seconds = 3;
+  const headersProvider = () => ({ Authorization: `Bearer ${jwt({ sub: 7, role: 'operator' }, seconds)}` });
+  for (const version of ['8.6.0', '7.6.0']) {
+    seconds = 3;
+    const pusher = await connect(t, server, {
+      version,
+      channelAuthorization: { endpoint: `${answering.url}/pusher/auth`, headersProvider },
+    });
+    const expired = new Promise((resolve) => {
+      pusher.connection.bind('error', (error) => codeOf(error) === 4009 && resolve());
+    });
+    await subscribe(pusher, 'private-operators');
+    await subscribe(pusher, 'presence-online');
+    await expired;
+    await reaches(pusher, 'disconnected');
+
+    seconds = 3600;
+    const again = emitted(pusher.channel('private-operators'), 'pusher:subscription_succeeded');
+    pusher.connect();
+    await again;
+    await settled(pusher);
+    pusher.disconnect();
+  }
 });

@@ -212,6 +212,19 @@ test('orders', { concurrency: 6 }, async (t) => {
     });
   }
 
+  it('rr_slow: a portal that needs longer than it is given has one order in the end', async (t) => {
+    const queue = ground.queue(t);
+    const portal = await startPortal(t, { login: 'user-1', password: PASSWORD, slowMs: 1500 });
+    const data = await ground.order('77:01:0000000:998');
+    const job = await queue.add('process-order', data, { removeOnComplete: 100, attempts: 10, backoff: 300 });
+    await ground.worker(t, queue, { ...gateway(portal), ROSREESTR_TIMEOUT_MS: '500' });
+
+    await becomes(job, 'completed');
+
+    assert.ok((await queue.getJob(job.id)).attemptsMade > 0, 'it was too slow once');
+    assert.equal(portal.placedFor(data.cadNum).length, 1);
+  });
+
   it('rr_frozen: a worker that was only frozen does not order a second time', async (t) => {
     const queue = ground.queue(t);
     const portal = await startPortal(t, { login: 'user-1', password: PASSWORD, slowMs: 2500 });
@@ -244,29 +257,54 @@ test('orders', { concurrency: 6 }, async (t) => {
     assert.equal((await queue.getJob(job.id)).attemptsMade, 0);
   });
 
-  it('rr_no_secret_in_logs: at the loudest level, through good and bad', async (t) => {
+  it('rr_shut_out: an account of another worker that is not let in pauses nobody', async (t) => {
     const queue = ground.queue(t);
-    const portal = await startPortal(t, { login: 'user-3', password: PASSWORD });
-    await ground.run(['users', 'set-session', 'user-3'], { input: COOKIES });
-    const worker = await ground.worker(t, queue, {
-      ...gateway(portal),
-      ROSREESTR_USER_NAME: 'user-3',
-      LOG_LEVEL: 'trace',
-    });
-    for (const script of ['200', '500', '404']) {
-      const data = await ground.order(`77:01:0000000:${script}`);
-      await becomes(await queue.add('process-order', data, { attempts: 5, backoff: 10, removeOnComplete: 100 }), 'completed');
+    const portal = await startPortal(t, { password: PASSWORD });
+    for (const [username, cookies] of [['in', COOKIES], ['out', 'JSESSIONID=old']]) {
+      await ground.run(['users', 'add', username], { input: PASSWORD });
+      await ground.run(['users', 'set-session', username], { input: cookies });
     }
-    await worker.stop();
+    const { orderId } = await ground.order();
+    await ground.query(
+      `UPDATE orders SET rosreestr_order_num = '80-1', rosreestr_user_id =
+         (SELECT id FROM rosreestr_users WHERE username = 'out') WHERE id = $1`,
+      [orderId],
+    );
+    const check = await queue.add('check-and-download-order', { orderId, rosreestrOrderNum: '80-1' });
+    const worker = await ground.worker(t, queue, { ...cabinet(portal), ROSREESTR_USER_NAME: 'in' });
+    await eventually(() => worker.said('does not let the account in'), 'the refusal');
 
-    const log = worker.log.join('\n');
-    assert.ok(worker.log.length > 50, `only ${worker.log.length} lines`);
-    for (const secret of [PASSWORD, JSON.stringify(PASSWORD), SECRET, GATEWAY_TOKEN, 'cookie-of-the-cabinet']) {
-      assert.ok(!log.includes(secret), `the log has ${secret}`);
-    }
-    const told = await ground.run(['doctor'], { environment: { ROSREESTR_USER_NAME: 'user-3' }, code: 1 });
-    assert.ok(!told.includes(PASSWORD) && !told.includes(SECRET));
+    const job = await queue.add('process-order', await ground.order(), { removeOnComplete: 100 });
+
+    await becomes(job, 'completed');
+    assert.equal(await check.getState(), 'delayed');
   });
+
+  for (const kind of ['gateway', 'cabinet']) {
+    it(`rr_no_secret_in_logs: at the loudest level, through good and bad, over the ${kind}`, async (t) => {
+      const queue = ground.queue(t);
+      const portal = await startPortal(t, { login: 'user-3', password: PASSWORD });
+      await ground.run(['users', 'set-session', 'user-3'], { input: COOKIES });
+      const worker = await ground.worker(t, queue, {
+        ...(kind === 'gateway' ? gateway(portal) : cabinet(portal)),
+        ROSREESTR_USER_NAME: 'user-3',
+        LOG_LEVEL: 'trace',
+      });
+      for (const script of ['200', '500', '404']) {
+        const data = await ground.order(`77:01:0000000:${script}`);
+        await becomes(await queue.add('process-order', data, { attempts: 5, backoff: 10, removeOnComplete: 100 }), 'completed');
+      }
+      await worker.stop();
+
+      const log = worker.log.join('\n');
+      assert.ok(worker.log.length > 50, `only ${worker.log.length} lines`);
+      for (const secret of [PASSWORD, JSON.stringify(PASSWORD), SECRET, GATEWAY_TOKEN, 'cookie-of-the-cabinet']) {
+        assert.ok(!log.includes(secret), `the log has ${secret}`);
+      }
+      const told = await ground.run(['doctor'], { environment: { ROSREESTR_USER_NAME: 'user-3' }, code: 1 });
+      assert.ok(!told.includes(PASSWORD) && !told.includes(SECRET));
+    });
+  }
 
   it('rr_live: people who look on see orders, workers and the queue', async (t) => {
     const queue = ground.queue(t);
@@ -444,7 +482,7 @@ test('orders', { concurrency: 6 }, async (t) => {
     const row = page.locator(`#failed tr[data-order="${data.orderId}"]`);
     await row.waitFor();
     assert.match(await row.innerText(), /<b>x<\/b>/);
-    assert.match(await page.locator('#workers').innerText(), /user-1/);
+    await page.locator('#workers', { hasText: 'user-1' }).waitFor();
     await ground.query('UPDATE orders SET cad_num = $2 WHERE id = $1', [data.orderId, data.cadNum]);
     await row.getByRole('button', { name: 'Try again' }).click();
 

@@ -561,7 +561,7 @@ async fn every_operation_answers_as_the_document_says() {
         (&session["name"], &session["role"]),
         (&json!("token"), &json!("admin"))
     );
-    let account = json!({"name": "bob", "password": "correct horse", "role": "viewer"});
+    let account = json!({"name": "bob", "password": "correct horse", "role": "admin"});
     let made = operator.call("POST", "/accounts", &account).await;
     assert_eq!(made.status, 201);
     let taken = operator.refused("POST", "/accounts", &account).await;
@@ -672,7 +672,7 @@ async fn without_a_database_apps_of_the_file_are_shown_and_not_changed() {
 }
 
 /// The text of a feed from here on, until `end` has come.
-async fn read_until(stream: &mut TcpStream, read: &mut String, end: &str) {
+pub(crate) async fn read_until(stream: &mut TcpStream, read: &mut String, end: &str) {
     soon(end, async {
         let mut buffer = vec![0; 4_096];
         while !read.contains(end) {
@@ -685,9 +685,13 @@ async fn read_until(stream: &mut TcpStream, read: &mut String, end: &str) {
 }
 
 async fn feed(server: &TestServer, path: &str) -> TcpStream {
+    feed_for(server, path, &format!("Authorization: Bearer {TOKEN}")).await
+}
+
+/// The live feed of whoever the header `credentials` is of.
+pub(crate) async fn feed_for(server: &TestServer, path: &str, credentials: &str) -> TcpStream {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    let request =
-        format!("GET /admin/v1{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n");
+    let request = format!("GET /admin/v1{path} HTTP/1.1\r\nHost: x\r\n{credentials}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut head = String::new();
     read_until(&mut stream, &mut head, ": here").await;
@@ -738,6 +742,87 @@ async fn the_live_feed_shows_what_happens_and_hides_what_is_private() {
     read_until(&mut some, &mut text, "shouted").await;
     assert!(
         !text.contains("told") && !text.contains("connected"),
+        "{text}"
+    );
+}
+
+/// What the setting is for, and what it does not open: who may not see the feed.
+#[tokio::test]
+async fn the_live_feed_shows_what_is_private_where_the_operator_allows_it() {
+    let server = TestServer::with(|config| {
+        config.admin.token = Some(TOKEN.into());
+        config.admin.feed_shows_private_data = true;
+    })
+    .await;
+    let mut all = feed(&server, "/feed").await;
+
+    let mut client = server.connect().await;
+    client.subscribe_private("private-x").await;
+    private_event(&mut client, "whispered by a client").await;
+    server
+        .trigger("private-x", "told", "whispered by a back end")
+        .await;
+    server.trigger("public", "end", "1").await;
+
+    let mut text = String::new();
+    read_until(&mut all, &mut text, "\"end\"").await;
+    read_until(&mut all, &mut text, "\"client_event\"").await;
+    for whispered in ["whispered by a client", "whispered by a back end"] {
+        assert!(
+            text.contains(&format!("\"data\":\"{whispered}\"")),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_live_feed_shows_who_is_not_let_in() {
+    let server = TestServer::with(|config| {
+        config.admin.token = Some(TOKEN.into());
+        config.apps[0].limits.connections = Some(1);
+    })
+    .await;
+    let mut all = feed(&server, "/feed?kinds=turned_away").await;
+    let mut own = feed(&server, "/apps/app-id/feed").await;
+
+    let _first = server.connect().await;
+    assert_eq!(
+        server
+            .open(&crate::support::target())
+            .await
+            .closed()
+            .await
+            .0,
+        4100
+    );
+    assert_eq!(
+        server
+            .open("/app/nobody-knows?protocol=7")
+            .await
+            .closed()
+            .await
+            .0,
+        4001
+    );
+    assert_eq!(
+        server.open("/elsewhere?protocol=7").await.closed().await.0,
+        4005
+    );
+
+    let mut text = String::new();
+    read_until(&mut all, &mut text, "\"code\":4005").await;
+    for part in [
+        "event: turned_away\ndata: {\"kind\":\"turned_away\",\"app_id\":\"app-id\",\"code\":4100,\"message\":\"Over capacity\",\"address\":\"127.0.0.1\"}",
+        "{\"kind\":\"turned_away\",\"code\":4001,\"message\":\"App key nobody-knows not in this cluster.",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    // The feed of an app has its own only.
+    server.trigger("public", "end", "1").await;
+    let mut text = String::new();
+    read_until(&mut own, &mut text, "\"end\"").await;
+    assert!(
+        text.contains("\"code\":4100") && !text.contains("4001"),
         "{text}"
     );
 }

@@ -60,8 +60,12 @@ fn jwt(head: &Value, claims: &Value, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> Str
 
 /// A token of our issuer for an hour.
 pub(crate) fn token(claims: Value) -> String {
+    token_for(claims, 3_600)
+}
+
+fn token_for(claims: Value, seconds: u64) -> String {
     let mut claims = claims;
-    claims["exp"] = json!(now() + 3_600);
+    claims["exp"] = json!(now() + seconds);
     hs256(&claims, JWT_SECRET)
 }
 
@@ -273,6 +277,106 @@ async fn a_token_signs_in() {
         user,
         json!({"id": "u1", "user_info": {"userId": "u1", "role": "cook"}})
     );
+}
+
+/// Gets what opens `channel`, or signs in when there is none, and returns what is to be
+/// sent.
+async fn opening(server: &TestServer, token: &str, client: &Client, channel: &str) -> Value {
+    let (path, event) = match channel {
+        "" => ("/pusher/user-auth", "pusher:signin"),
+        _ => ("/pusher/auth", "pusher:subscribe"),
+    };
+    let bearer = format!("Bearer {token}");
+    let form = form(client.socket_id(), channel);
+    let answer = post(server, path, &[("Authorization", &bearer)], &form).await;
+    assert_eq!(answer.status, 200, "{channel}: {}", answer.body);
+    let mut data = answer.json();
+    data["channel"] = json!(channel);
+    json!({"event": event, "data": data})
+}
+
+/// The node that answers the page is not the one with its connection, and they know
+/// nothing of each other.
+#[tokio::test]
+async fn a_connection_ends_with_the_token_that_opened_something_on_it() {
+    let answering = server(|auth| {
+        auth.leeway = 0;
+        auth.disconnect_on_expiry = true;
+    })
+    .await;
+    let server = TestServer::start().await;
+    let lasting = token(json!({"sub": "1"}));
+    let mut other = server.connect().await;
+    other
+        .send(&opening(&answering, &lasting, &other, "private-news").await)
+        .await;
+    other.next().await;
+
+    for channel in ["private-news", "presence-news", ""] {
+        let mut client = server.connect().await;
+        client.subscribe("public").await;
+        let short = token_for(json!({"sub": "1"}), 2);
+        client
+            .send(&opening(&answering, &short, &client, channel).await)
+            .await;
+        let opened = client.next().await;
+        assert!(
+            opened["event"].as_str().unwrap().contains("succe"),
+            "{opened}"
+        );
+        // A later token does not make it last: it may be somebody else's.
+        let later = opening(&answering, &lasting, &client, "private-news").await;
+        if channel != "private-news" {
+            client.send(&later).await;
+            client.next().await;
+        }
+
+        assert_eq!(client.closed().await, (4009, "Token expired".to_owned()));
+    }
+    other.receives_nothing_before_pong().await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_signature_cannot_be_taken_away_or_moved() {
+    let server = server(|auth| auth.disconnect_on_expiry = true).await;
+    let short = token_for(json!({"sub": "1"}), 60);
+    for channel in ["private-news", "presence-news", ""] {
+        let mut client = server.connect().await;
+        let good = opening(&server, &short, &client, channel).await;
+        let auth = good["data"]["auth"].as_str().unwrap();
+        let parts: Vec<&str> = auth.split(':').collect();
+        let [key, signature, end] = parts[..] else {
+            panic!("{auth}");
+        };
+        let end: u64 = end.parse().unwrap();
+
+        for forged in [
+            format!("{key}:{signature}"),
+            format!("{key}:{signature}:"),
+            format!("{key}:{signature}:{}", end + 1),
+            format!("{key}:{signature}:{}", u64::MAX),
+            format!("{key}:{signature}:{end}:{end}"),
+            format!("{key}:{signature}:{end}99999999999999999999"),
+            format!("{key}:{end}:{signature}"),
+        ] {
+            let mut bad = good.clone();
+            bad["data"]["auth"] = json!(forged);
+            client.send(&bad).await;
+            let error = client.next_error_text().await;
+            assert!(error.contains("Invalid signature"), "{forged}: {error}");
+            if channel.is_empty() {
+                continue;
+            }
+            let told = client.next().await;
+            assert_eq!(told["event"], "pusher:subscription_error", "{forged}");
+        }
+        // Nor does it help to have the end signed as data.
+        let mut bad = good.clone();
+        bad["data"]["auth"] = json!(format!("{key}:{signature}"));
+        bad["data"]["channel_data"] = json!(format!("until:{end}"));
+        client.send(&bad).await;
+        assert!(client.next_error_text().await.contains("nvalid"));
+    }
 }
 
 #[tokio::test]

@@ -2,13 +2,16 @@
 
 use std::net::SocketAddr;
 
-use fanfare::config::StoreConfig;
+use fanfare::config::{StoreConfig, TlsConfig};
 use fanfare::server::Server;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::admin::{feed_for, read_until};
 use crate::postgres::Postgres;
 use crate::support::{Answer, HttpClient, TestServer, app};
+use crate::tls::{connect, write_certificate};
 
 const PASSWORD: &str = "correct horse";
 
@@ -135,6 +138,81 @@ async fn the_first_account_is_made_with_the_link_of_the_log_and_only_once() {
     assert_eq!(stranger, json!({"state": "signed_out"}));
 }
 
+/// The head of what a server with TLS answers to the first account.
+async fn first_over_tls() -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let trusted = write_certificate(directory.path());
+    let files = TlsConfig::new(
+        directory.path().join("cert.pem"),
+        directory.path().join("key.pem"),
+    );
+    let (server, invitation) = TestServer::with_server(
+        |config| {
+            config.apps = vec![app("1", "key", "a secret of its own")];
+            config.server.tls = Some(files);
+        },
+        Server::invitation,
+    )
+    .await;
+    let mut stream = connect(&server, &trusted).await.unwrap();
+    let port = server.address.port();
+    let body = json!({"invitation": invitation, "name": "ann", "password": PASSWORD}).to_string();
+    let request = format!(
+        "POST /admin/v1/session/first HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: https://localhost:{port}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    // The end of a closed connection may come without the good-bye of TLS.
+    let _ = stream.read_to_string(&mut answer).await;
+    answer
+}
+
+#[tokio::test]
+async fn the_cookie_goes_over_tls_only_where_the_page_came_over_tls() {
+    let answer = first_over_tls().await;
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+    let cookie = answer
+        .lines()
+        .find(|line| line.starts_with("set-cookie: "))
+        .unwrap();
+    assert!(
+        cookie.ends_with("; HttpOnly; SameSite=Strict; Secure"),
+        "{cookie}"
+    );
+
+    // Behind a proxy that takes TLS off, if it is one that may say so.
+    for (is_trusted, proto, is_secure) in [
+        (true, "https", true),
+        (true, "http", false),
+        (false, "https", false),
+    ] {
+        let (server, invitation) = TestServer::with_server(
+            |config| {
+                config.apps = vec![app("1", "key", "a secret of its own")];
+                if is_trusted {
+                    config.server.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+                }
+            },
+            Server::invitation,
+        )
+        .await;
+        let first = json!({"invitation": invitation, "name": "ann", "password": PASSWORD});
+        let headers = [
+            ("Sec-Fetch-Site", "same-origin"),
+            ("X-Forwarded-Proto", proto),
+            ("X-Forwarded-For", "192.0.2.1"),
+        ];
+        let browser = Browser::at(server.address);
+        let made = browser
+            .ask_with("POST", "/session/first", &headers, &first)
+            .await;
+        assert_eq!(made.status, 201, "{}", made.body);
+        let cookie = made.headers["set-cookie"].to_str().unwrap();
+        assert_eq!(cookie.contains("; Secure"), is_secure, "{proto}: {cookie}");
+    }
+}
+
 #[tokio::test]
 async fn who_signs_out_is_out() {
     let (server, mut browser) = with_admin().await;
@@ -201,11 +279,15 @@ async fn a_viewer_may_look_and_change_nothing() {
     assert_eq!(changed.status, 204, "{}", changed.body);
     assert_eq!(viewer.sign_in("bob", "battery staple").await.status, 200);
 
-    // What an administrator takes away is gone at once.
+    // What an administrator takes away is gone at once, also what is looked at.
+    let cookie = format!("Cookie: {}", viewer.cookie.as_deref().unwrap());
+    let mut looked_at = feed_for(&server, "/feed", &cookie).await;
     let removed = admin.ask("DELETE", "/accounts/bob", &Value::Null).await;
     assert_eq!(removed.status, 204);
     let gone = viewer.ask("GET", "/apps", &Value::Null).await;
     assert_eq!(code(&gone), refusal(401, "unauthorized"));
+    // The last chunk has no bytes.
+    read_until(&mut looked_at, &mut String::new(), "0\r\n\r\n").await;
 }
 
 /// Another port or name of the same host is another page, and gets the cookie too.

@@ -5,6 +5,7 @@
 mod support;
 
 mod admin;
+mod all_nodes;
 mod api;
 mod api_authentication;
 mod auth;
@@ -41,6 +42,7 @@ mod redis_kinds;
 mod rooms;
 mod sessions;
 mod shared_past;
+mod sto;
 mod store;
 mod subscription_count;
 mod tls;

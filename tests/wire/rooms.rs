@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use fanfare::config::Config;
+use fanfare::config::{Config, OnlineScope, StoreConfig};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::auth::{JWT_SECRET, ask, subscribe, token};
 use crate::redis::Redis;
-use crate::support::{Answer, Client, HttpClient, TestServer, soon};
+use crate::support::{Answer, Client, HttpClient, TestServer, eventually, soon};
 
 const TOKEN: &str = "your-webhook-token";
 const SARATOV: &str = "private-city;=0KHQsNGA0LDRgtC-0LI";
@@ -452,6 +452,125 @@ async fn rt_online_offline_once() {
         ]
     );
     director.receives_nothing_before_pong().await;
+}
+
+#[tokio::test]
+async fn rt_online_scope_relevant() {
+    let server = TestServer::with(|config| {
+        call_centre(config);
+        config.adapters.rooms.online_scope = OnlineScope::Relevant;
+    })
+    .await;
+    let mut bystander = person(&server, "9", "master", &["private-all"]).await;
+    let mut director = person(&server, "1", "director", &["private-directors"]).await;
+    let mut operator = person(&server, "2", "operator", &["private-operators"]).await;
+
+    let new_operator = person(&server, "5", "operator", &["presence-online"]).await;
+    let (event, channel, data) = next(&mut director).await;
+    assert_eq!(
+        (event.as_str(), channel.as_str()),
+        ("user:online", "private-directors")
+    );
+    assert_eq!(data["userId"], "5");
+    let (_, channel, same) = next(&mut operator).await;
+    assert_eq!(channel, "private-operators");
+    // Who is in both rooms can tell that it is one event.
+    assert_eq!(same["_eid"], data["_eid"]);
+    assert!(data["_eid"].is_string());
+
+    let master = person(&server, "6", "master", &["presence-online"]).await;
+    assert_eq!(next(&mut director).await.2["userId"], "6");
+    drop(master);
+    let (event, _, data) = next(&mut director).await;
+    assert_eq!(
+        (event.as_str(), &data["userId"]),
+        ("user:offline", &json!("6"))
+    );
+    drop(new_operator);
+    assert_eq!(next(&mut director).await.2["userId"], "5");
+    assert_eq!(next(&mut operator).await.0, "user:offline");
+    operator.receives_nothing_before_pong().await;
+    bystander.receives_nothing_before_pong().await;
+}
+
+#[tokio::test]
+async fn cities_are_checked_unless_they_are_not_to_be() {
+    let penza = "private-city;=0J_QtdC90LfQsA";
+    for (check_cities, expected) in [(true, 403), (false, 200)] {
+        let server = TestServer::with(|config| {
+            call_centre(config);
+            config.adapters.rooms.check_cities = check_cities;
+        })
+        .await;
+        let master = token(json!({"sub": "7", "role": "master", "cities": ["Саратов"]}));
+        let visitor = token(json!({"sub": "8", "role": "customer"}));
+
+        assert_eq!(ask(&server, &master, "1.1", SARATOV).await.status, 200);
+        assert_eq!(ask(&server, &master, "1.1", penza).await.status, expected);
+        assert_eq!(ask(&server, &visitor, "1.1", penza).await.status, 403);
+    }
+}
+
+/// Without its app the service cannot run: the server says so, serves everybody else,
+/// and brings it back when the app is there.
+#[tokio::test]
+async fn a_failed_adapter_is_told_and_comes_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/fanfare.db", directory.path().display());
+    let server = TestServer::with(|config| {
+        call_centre(config);
+        config.adapters.rooms.app = Some("late".to_owned());
+        config.admin.token = Some("admin".into());
+        config.store = StoreConfig {
+            url: Some(url.as_str().into()),
+            ..StoreConfig::default()
+        };
+    })
+    .await;
+    eventually("the adapter fails", async || {
+        let ready = server.ops("/ready").await;
+        ready.status == 200 && ready.body == "degraded: adapter rooms is down\n"
+    })
+    .await;
+    let metrics = server.ops("/metrics").await.body;
+    assert!(
+        metrics.contains("fanfare_adapter_up{adapter=\"rooms\"} 0"),
+        "{metrics}"
+    );
+    let mut client = server.subscriber("news").await;
+    server.trigger("news", "tick", "1").await;
+    assert_eq!(client.next().await["event"], "tick");
+    let adapter =
+        admin(&server, "GET", "/nodes", "").await.json()["nodes"][0]["adapters"][0].clone();
+    assert_eq!(
+        (&adapter["name"], &adapter["is_up"]),
+        (&json!("rooms"), &json!(false))
+    );
+    assert!(
+        adapter["problem"].as_str().unwrap().contains("late"),
+        "{adapter}"
+    );
+
+    let app = r#"{"id": "late"}"#;
+    let made = admin(&server, "POST", "/apps", app).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    eventually("the adapter runs again", async || {
+        server.ops("/ready").await.body == "OK\n"
+    })
+    .await;
+    let adapter =
+        admin(&server, "GET", "/nodes", "").await.json()["nodes"][0]["adapters"][0].clone();
+    assert_eq!(adapter["is_up"], true, "{adapter}");
+    assert!(adapter["restarts"].as_u64().unwrap() >= 1);
+}
+
+async fn admin(server: &TestServer, method: &str, path: &str, body: &str) -> Answer {
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let headers = [("Host", "127.0.0.1"), ("Authorization", "Bearer admin")];
+    HttpClient::new(stream)
+        .await
+        .send_with(method, &format!("/admin/v1{path}"), &headers, body)
+        .await
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::deployment::Deployment;
+use super::proxy::{Fault, Proxy};
 use super::redis::Redis;
 use super::sessions::{
     Heard, asked, everything, hear, is_slow_and_returns, leave, pong, small_queues, subscribe,
@@ -230,7 +231,7 @@ async fn clients_are_served_while_redis_is_away_and_the_others_hear_of_it_later(
     // Where it comes to a channel with subscribers there is what they got.
     let (mut page_here, heard) = page(&one, "a-page", "kitchen").await;
     assert_eq!(heard.gap.as_deref(), Some("new"));
-    let (_, heard) = page(&one, "b-page", "elsewhere").await;
+    let (mut b_page, heard) = page(&one, "b-page", "elsewhere").await;
     assert_eq!(heard, Heard::gap("unavailable"));
 
     redis.resume().await;
@@ -252,6 +253,90 @@ async fn clients_are_served_while_redis_is_away_and_the_others_hear_of_it_later(
         }
         assert_eq!(next["data"], "3");
     }
+
+    // Who came meanwhile has a place from now on, whoever asks first.
+    let (mut c_page, _) = page(&one, "c-page", "elsewhere").await;
+    b_page
+        .send(&json!({"event": "pusher:ping", "data": {}}))
+        .await;
+    assert_eq!(hear(&mut b_page, true).await, Heard::gap("unavailable"));
+    two.trigger("elsewhere", "order", "4").await;
+    for page in [&mut b_page, &mut c_page] {
+        handle(page, "4").await;
+    }
+    drop(c_page);
+    leave(&one, b_page, "elsewhere").await;
+    two.trigger("elsewhere", "order", "5").await;
+    let (_, heard) = page(&one, "b-page", "elsewhere").await;
+    assert_eq!(heard, Heard::events(&["5"]));
+}
+
+/// Nobody is told of a gap when a kitchen begins in the morning.
+#[tokio::test]
+async fn a_silence_longer_than_the_past_is_no_gap() {
+    let redis = Redis::start().await;
+    let short = |config: &mut Config| {
+        let mut rule = HistoryRuleConfig::new("*");
+        rule.seconds = 1;
+        config.apps[0].history = vec![rule];
+    };
+    let (one, two) = (
+        node_with(&redis, short).await,
+        node_with(&redis, short).await,
+    );
+    let mut client = two.subscriber("kitchen").await;
+    one.trigger("kitchen", "order", "1").await;
+    assert_eq!(client.next().await["data"], "1");
+    eventually("the end of the past", async || {
+        redis.command(&["KEYS", "*:b:*"]).await == redis::Value::Array(Vec::new())
+    })
+    .await;
+
+    one.trigger("kitchen", "order", "2").await;
+
+    let next = client.next().await;
+    assert_eq!(
+        (&next["event"], &next["data"]),
+        (&json!("order"), &json!("2"))
+    );
+}
+
+/// Redis has kept what it knew of the session.
+#[tokio::test]
+async fn a_session_that_was_taken_while_redis_was_out_of_reach_is_kept_again() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::to(redis.port()).await;
+    let through = |config: &mut Config| config.engine.url = Some(proxy.redis_url().as_str().into());
+    let one = node_with(&redis, through).await;
+    let (mut client, _) = page(&one, "a-page", "kitchen").await;
+    one.trigger("kitchen", "order", "1").await;
+    let id = handle(&mut client, "1").await;
+    saved(&redis, "a-page", "kitchen", &id).await;
+    leave(&one, client, "kitchen").await;
+
+    proxy.set(Fault::Cut);
+    eventually("Redis to be missed", async || {
+        one.ops("/ready").await.body != "OK\n"
+    })
+    .await;
+    let (mut client, _) = page(&one, "a-page", "kitchen").await;
+    proxy.set(Fault::None);
+    one.ready().await;
+    one.trigger("kitchen", "order", "2").await;
+
+    let mut next = client.next().await;
+    while next["event"] != "order" {
+        next = client.next().await;
+    }
+    assert_eq!(asked(&mut client).await, Vec::<String>::new());
+    pong(&mut client).await;
+    saved(
+        &redis,
+        "a-page",
+        "kitchen",
+        next["event_id"].as_str().unwrap(),
+    )
+    .await;
 }
 
 /// Cuts what the nodes hear of each other, and nothing else.
@@ -356,6 +441,7 @@ async fn who_returns_while_events_flow_misses_none() {
             one.trigger("kitchen", "order", &number.to_string()).await;
         }
     };
+    let mut heard_of = 0;
     let returning = async {
         for _ in 0..40 {
             let mut client = two.connect().await;
@@ -363,6 +449,8 @@ async fn who_returns_while_events_flow_misses_none() {
             assert_eq!(heard.gap, None);
             let expected = (1..=heard.data.len()).map(|number| number.to_string());
             assert!(heard.data.iter().eq(expected.collect::<Vec<_>>().iter()));
+            assert!(heard.data.len() >= heard_of);
+            heard_of = heard.data.len();
             leave(&two, client, "kitchen").await;
         }
     };
@@ -370,6 +458,7 @@ async fn who_returns_while_events_flow_misses_none() {
         () = publishing => {}
         () = returning => {}
     }
+    assert!(heard_of > 0);
 }
 
 #[tokio::test]

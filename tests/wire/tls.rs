@@ -16,7 +16,7 @@ use tokio_rustls::client::TlsStream;
 use super::support::{Client, TestServer, soon, target};
 
 /// Writes a new certificate for `localhost` and returns it.
-fn write_certificate(directory: &Path) -> CertificateDer<'static> {
+pub(crate) fn write_certificate(directory: &Path) -> CertificateDer<'static> {
     write_certificate_for(
         "localhost",
         &directory.join("cert.pem"),
@@ -43,7 +43,7 @@ fn trusting(trusted: &CertificateDer<'static>) -> ClientConfig {
         .with_no_client_auth()
 }
 
-async fn connect(
+pub(crate) async fn connect(
     server: &TestServer,
     trusted: &CertificateDer<'static>,
 ) -> std::io::Result<Box<TlsStream<TcpStream>>> {

@@ -2,11 +2,8 @@
 //! subscribes to a private channel, and when it signs in.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
 use fanfare_protocol::{AppId, ChannelKind, ChannelName, SocketId, auth};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, StatusCode};
@@ -15,25 +12,24 @@ use serde_json::{Map, Value, json};
 use super::origins::{Origins, Visitor, preflight};
 use super::token::{Person, TokenError, find, of_request};
 use super::{Authority, Decision, Outcome, Question, room};
-use crate::apps::{App, AppStore, AppStoreError};
+use crate::apps::{App, AppStore, AppStoreError, KeyPair};
 use crate::config::AuthConfig;
-use crate::http::{Answer, Peer, json_answer, text_answer};
+use crate::http::{Answer, BodyFault, Peer, json_answer, text_answer, whole_body};
 use crate::limits::Rates;
 
 /// Bytes of a request's body: names, and what a page puts beside them.
 const MAX_BODY: usize = 32 << 10;
 
-/// Time for a body to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Signs subscriptions and sign-ins for people with JWTs.
 #[derive(Debug)]
 pub struct AuthEndpoint {
-    authority: Authority,
+    authority: Arc<Authority>,
     apps: Arc<dyn AppStore>,
     app: AppId,
     cookies: Vec<String>,
     info_claims: Vec<String>,
+    /// Whether signatures end with the token.
+    has_end: bool,
     origins: Origins,
     rates: Rates,
 }
@@ -77,15 +73,21 @@ enum Refusal {
 }
 
 impl AuthEndpoint {
-    /// For the app with the id `app`, as `config` says.
+    /// For the app with the id `app`, as `config` says, of which `authority` is made.
     #[must_use]
-    pub fn new(config: &AuthConfig, app: AppId, apps: Arc<dyn AppStore>) -> Self {
+    pub fn new(
+        config: &AuthConfig,
+        authority: Arc<Authority>,
+        app: AppId,
+        apps: Arc<dyn AppStore>,
+    ) -> Self {
         Self {
-            authority: Authority::new(config),
+            authority,
             apps,
             app,
             cookies: config.cookies.clone(),
             info_claims: config.info_claims.clone(),
+            has_end: config.disconnect_on_expiry,
             origins: Origins::new(&config.allowed_origins),
             rates: Rates::per_minute(config.requests_per_minute),
         }
@@ -123,7 +125,12 @@ impl AuthEndpoint {
         let Some(wish) = wish(head.uri.path()).filter(|_| head.method == Method::POST) else {
             return Err(Refusal::Method);
         };
-        let body = read_body(body).await?;
+        let body = whole_body(body, MAX_BODY)
+            .await
+            .map_err(|fault| match fault {
+                BodyFault::TooLarge => Refusal::TooLarge,
+                BodyFault::Incomplete | BodyFault::TooSlow => Refusal::Body,
+            })?;
         let token = of_request(&head.headers, &self.cookies)?;
         let person = self.authority.person(&token).await?;
         let socket_id: SocketId = field(&body, "socket_id")
@@ -174,20 +181,31 @@ impl AuthEndpoint {
         }
         let pair = newest(app);
         if channel.kind() == ChannelKind::Private {
-            let signature = auth::sign_channel(&pair.secret, socket_id, channel.as_str(), None);
-            return Ok(json!({"auth": format!("{}:{signature}", pair.key)}).to_string());
+            let text = auth::channel_text(socket_id, channel.as_str(), None);
+            return Ok(json!({"auth": self.sign(pair, person, &text)}).to_string());
         }
         let data = json!({"user_id": person.id, "user_info": self.info(person)}).to_string();
-        let signature = auth::sign_channel(&pair.secret, socket_id, channel.as_str(), Some(&data));
-        let auth = format!("{}:{signature}", pair.key);
+        let text = auth::channel_text(socket_id, channel.as_str(), Some(&data));
+        let auth = self.sign(pair, person, &text);
         Ok(json!({"auth": auth, "channel_data": data}).to_string())
     }
 
     fn sign_in(&self, app: &App, person: &Person, socket_id: SocketId) -> String {
         let pair = newest(app);
         let data = json!({"id": person.id, "user_info": self.info(person)}).to_string();
-        let signature = auth::sign_user(&pair.secret, socket_id, &data);
-        json!({"auth": format!("{}:{signature}", pair.key), "user_data": data}).to_string()
+        let auth = self.sign(pair, person, &auth::user_text(socket_id, &data));
+        json!({"auth": auth, "user_data": data}).to_string()
+    }
+
+    /// The `auth` for `text`. Where it ends with the token, the end stands within what
+    /// is signed: the node that has the connection needs to be told by nobody else.
+    fn sign(&self, pair: &KeyPair, person: &Person, text: &str) -> String {
+        let signature = if self.has_end {
+            auth::sign_until(&pair.secret, text, person.valid_until)
+        } else {
+            auth::sign(&pair.secret, text)
+        };
+        format!("{}:{signature}", pair.key)
     }
 
     /// What other members see of somebody: their id, and the claims for it.
@@ -212,17 +230,8 @@ fn wish(path: &str) -> Option<Wish> {
 }
 
 /// The pair that signs: the newest, since the oldest are on their way out.
-fn newest(app: &App) -> &crate::apps::KeyPair {
+fn newest(app: &App) -> &KeyPair {
     app.keys.last().expect("an app without a pair is refused")
-}
-
-async fn read_body(body: Incoming) -> Result<Bytes, Refusal> {
-    let whole = Limited::new(body, MAX_BODY).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, whole).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
-        _ => Err(Refusal::Body),
-    }
 }
 
 /// A field of a form.

@@ -316,6 +316,7 @@ mod tests {
             id: id.to_owned(),
             roles: vec![role.to_owned()],
             claims: claims.as_object().unwrap().clone(),
+            valid_until: u64::MAX,
         }
     }
 

@@ -28,6 +28,9 @@ pub struct Person {
     pub roles: Vec<String>,
     /// All that the token says.
     pub claims: Map<String, Value>,
+    /// When the token stops being accepted, in seconds of Unix time: `exp` and
+    /// `auth.leeway`.
+    pub valid_until: u64,
 }
 
 /// Nobody is known by this token. The texts name no part of it.
@@ -155,7 +158,19 @@ impl Tokens {
             Some(role) => plain(role).into_iter().collect(),
             None => Vec::new(),
         };
-        Ok(Person { id, roles, claims })
+        let end = claims.get("exp").and_then(Value::as_f64).unwrap_or(0.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a cast of a float stays within u64; exp was checked to be a number"
+        )]
+        let valid_until = (end as u64).saturating_add(self.leeway);
+        Ok(Person {
+            id,
+            roles,
+            claims,
+            valid_until,
+        })
     }
 }
 

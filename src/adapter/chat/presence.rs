@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::readers::{CHANNEL_PREFIX, UserId, user_of};
 use super::{Chat, ONLINE};
-use crate::adapter::ground::{Happening, Happenings};
+use crate::adapter::ground::{Happening, Happenings, until};
 use crate::apps::App;
 use crate::hub::engine::Departure;
 use crate::hub::{Holds, HubEventKind, Origin, Publish, Scope};
@@ -41,11 +41,11 @@ impl Chat {
             let due = leaving.next_due();
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                _ = compare.tick() => self.compare(&app),
+                _ = compare.tick() => self.compare(&app, &leaving),
                 () = until(due) => {}
                 happening = happenings.next() => match happening {
                     Some(Happening::Event(kind)) => self.hear(&app, kind, &mut leaving).await,
-                    Some(Happening::Lost(_)) => self.compare(&app),
+                    Some(Happening::Lost(_)) => self.compare(&app, &leaving),
                     None => return Ok(()),
                 },
             }
@@ -103,8 +103,8 @@ impl Chat {
         }
     }
 
-    /// Makes up for what was missed.
-    fn compare(&self, app: &Arc<App>) {
+    /// Makes up for what was missed. Who is within the grace leaves at its end.
+    fn compare(&self, app: &Arc<App>, leaving: &Holds) {
         let occupied = self.ground.here(app).channels(CHANNEL_PREFIX);
         let here: Vec<UserId> = occupied
             .iter()
@@ -115,7 +115,10 @@ impl Chat {
         }
         let here: std::collections::HashSet<&UserId> = here.iter().collect();
         for id in self.readers.ids() {
-            if let Some(reader) = self.readers.get(&id).filter(|_| !here.contains(&id)) {
+            let Some(reader) = self.readers.get(&id).filter(|_| !here.contains(&id)) else {
+                continue;
+            };
+            if !leaving.contains(&departure(app, reader.channel.clone())) {
                 self.went(app, &reader.channel);
             }
         }
@@ -172,12 +175,5 @@ fn departure(app: &App, channel: ChannelName) -> Departure {
         app: app.id.clone(),
         channel,
         user_id: None,
-    }
-}
-
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
     }
 }

@@ -7,33 +7,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use percent_encoding::percent_decode_str;
 use prometheus::Registry;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::accounts::{Account, Change, MIN_PASSWORD};
 use super::bull::{BullQueue, JobQueue, NewJob, QueueError, Retried};
 use super::database::{Database, DatabaseError};
 use super::ops::metrics;
+use super::orders::{ERROR_PREFIX, Status};
 use super::processor::PROCESS;
 use super::sealing::Sealer;
 use crate::adapter::auth::{Authority, bearer};
 use crate::adapter::page::{self, File};
-use crate::http::{Answer, Handler, Peer, answer, text_answer};
+use crate::http::{
+    Answer, BodyFault, Handler, Peer, answer, text_answer, value_answer, whole_body,
+};
 use crate::limits::Addresses;
 
 /// Bytes of a body.
 const MAX_BODY: usize = 64 << 10;
-
-/// Time for a body to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Wrong tokens of one address in a minute, before it is not listened to.
 const MAX_FAILURES: u32 = 100;
@@ -177,7 +175,7 @@ impl OrdersApi {
         match (route, &head.method) {
             (Route::Accounts, &Method::GET) => {
                 let accounts = self.database.accounts().await?;
-                Ok(json_answer(StatusCode::OK, &json!(accounts)))
+                Ok(value_answer(StatusCode::OK, &json!(accounts)))
             }
             (Route::Accounts, &Method::POST) => self.add(&read(body).await?).await,
             (Route::Account(id), &Method::GET) => {
@@ -189,7 +187,7 @@ impl OrdersApi {
             }
             (Route::Account(id), &Method::DELETE) => {
                 self.switch(number(id)?, false).await?;
-                Ok(json_answer(StatusCode::OK, &json!({ "success": true })))
+                Ok(value_answer(StatusCode::OK, &json!({ "success": true })))
             }
             (Route::AccountNamed(name), &Method::GET) => {
                 let name = percent_decode_str(name).decode_utf8_lossy();
@@ -203,11 +201,11 @@ impl OrdersApi {
             }
             (Route::FailedOrders, &Method::GET) => {
                 let orders = self.database.failed_orders().await?;
-                Ok(json_answer(StatusCode::OK, &json!(orders)))
+                Ok(value_answer(StatusCode::OK, &json!(orders)))
             }
             (Route::RunningOrders, &Method::GET) => {
                 let orders = self.database.running_orders().await?;
-                Ok(json_answer(StatusCode::OK, &json!(orders)))
+                Ok(value_answer(StatusCode::OK, &json!(orders)))
             }
             (Route::RetryOrder(id), &Method::POST) => self.retry(number(id)?).await,
             (Route::File(id), &Method::GET) => {
@@ -260,7 +258,7 @@ impl OrdersApi {
             ..Change::default()
         };
         match self.database.add_account(&change).await {
-            Ok(account) => Ok(json_answer(StatusCode::CREATED, &json!(account))),
+            Ok(account) => Ok(value_answer(StatusCode::CREATED, &json!(account))),
             Err(error) if error.is_duplicate() => Err(Refusal::Conflict(format!(
                 "the account {:?} exists already",
                 new.username
@@ -334,12 +332,10 @@ impl OrdersApi {
         if let Some(job) = failed
             && self.queue.retry(&job).await? == Retried::Waits
         {
-            return Ok(json_answer(StatusCode::ACCEPTED, &json!({ "jobId": job })));
+            return Ok(value_answer(StatusCode::ACCEPTED, &json!({ "jobId": job })));
         }
-        if !order
-            .status
-            .starts_with(super::orders::ERROR_PREFIX.trim_end())
-        {
+        let has_failed = order.status.starts_with(ERROR_PREFIX.trim_end());
+        if !has_failed && order.status != Status::NoBalance.text() {
             return Err(Refusal::Conflict("the order has not failed".to_owned()));
         }
         let data = json!({
@@ -356,7 +352,7 @@ impl OrdersApi {
             backoff: BACKOFF,
         };
         let job = self.queue.add(&job).await?;
-        Ok(json_answer(StatusCode::ACCEPTED, &json!({ "jobId": job })))
+        Ok(value_answer(StatusCode::ACCEPTED, &json!({ "jobId": job })))
     }
 
     async fn queue_state(&self) -> Result<Answer, Refusal> {
@@ -366,7 +362,7 @@ impl OrdersApi {
             // A Redis Cluster has no one list of its clients.
             "workers": self.queue.worker_count().await.ok(),
         });
-        Ok(json_answer(StatusCode::OK, &state))
+        Ok(value_answer(StatusCode::OK, &state))
     }
 
     /// What needs no token, since it says nothing.
@@ -382,7 +378,7 @@ impl OrdersApi {
                 let page = &self.page;
                 let config =
                     json!({ "key": page.key, "url": page.url, "pusherJs": page.pusher_js });
-                Some(json_answer(StatusCode::OK, &config))
+                Some(value_answer(StatusCode::OK, &config))
             }
             "/metrics" => Some(metrics(&self.registry)),
             "/health" | "/up" | "/ready" => Some(text_answer(StatusCode::OK, "OK\n")),
@@ -448,12 +444,14 @@ fn check_password(password: &str) -> Result<(), Refusal> {
 }
 
 async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, Refusal> {
-    let whole = Limited::new(body, MAX_BODY).collect();
-    let body = match tokio::time::timeout(BODY_TIMEOUT, whole).await {
-        Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(Refusal::TooLarge),
-        _ => return Err(Refusal::Bad("the body did not arrive".to_owned())),
-    };
+    let body = whole_body(body, MAX_BODY)
+        .await
+        .map_err(|fault| match fault {
+            BodyFault::TooLarge => Refusal::TooLarge,
+            BodyFault::Incomplete | BodyFault::TooSlow => {
+                Refusal::Bad("the body did not arrive".to_owned())
+            }
+        })?;
     // What serde says may show a value; where it is says enough.
     serde_json::from_slice(&body).map_err(|error| {
         let reason = match error.classify() {
@@ -479,19 +477,7 @@ fn missing(error: &serde_json::Error) -> String {
 
 fn shown(account: Option<Account>) -> Result<Answer, Refusal> {
     let account = account.ok_or(Refusal::Missing("account"))?;
-    Ok(json_answer(StatusCode::OK, &json!(account)))
-}
-
-fn json_answer(status: StatusCode, body: &Value) -> Answer {
-    let mut answer = answer(
-        status,
-        "application/json; charset=utf-8",
-        Bytes::from(body.to_string()),
-    );
-    answer
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
+    Ok(value_answer(StatusCode::OK, &json!(account)))
 }
 
 impl Refusal {
@@ -520,7 +506,7 @@ impl Refusal {
             "message": self.to_string(),
             "error": status.canonical_reason(),
         });
-        json_answer(status, &body)
+        value_answer(status, &body)
     }
 }
 

@@ -42,6 +42,28 @@ impl DatabaseError {
         matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
     }
 
+    /// Whether nobody answers or has time, so that it may work in a moment.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            // Connection, read only, rolled back, resources, operator.
+            Self::Database(sqlx::Error::Database(error)) => error.code().is_some_and(|code| {
+                let classes = ["08", "25", "40", "53", "57"];
+                classes.iter().any(|class| code.starts_with(class))
+            }),
+            Self::Database(error) => matches!(
+                error,
+                sqlx::Error::Io(_)
+                    | sqlx::Error::Tls(_)
+                    | sqlx::Error::Protocol(_)
+                    | sqlx::Error::PoolTimedOut
+                    | sqlx::Error::PoolClosed
+                    | sqlx::Error::WorkerCrashed
+            ),
+            Self::Migration(_) => false,
+        }
+    }
+
     /// Whether the tables are those of another version, or of nobody.
     #[must_use]
     pub fn is_about_tables(&self) -> bool {

@@ -155,7 +155,10 @@ impl Database {
     /// # Errors
     /// The database cannot be used.
     pub async fn failed_orders(&self) -> Result<Vec<Order>, DatabaseError> {
-        self.orders_where("status LIKE 'Ошибка:%'").await
+        self.orders_where(
+            "(status LIKE 'Ошибка:%' OR status = 'Недостаточно доступных заказов на балансе')",
+        )
+        .await
     }
 
     /// Those that are being worked on, the newest first.
@@ -164,7 +167,8 @@ impl Database {
     /// The database cannot be used.
     pub async fn running_orders(&self) -> Result<Vec<Order>, DatabaseError> {
         self.orders_where(
-            "NOT is_complete AND rosreestr_user_id IS NOT NULL AND status NOT LIKE 'Ошибка:%'",
+            "NOT is_complete AND rosreestr_user_id IS NOT NULL AND status NOT LIKE 'Ошибка:%'
+             AND status <> 'Недостаточно доступных заказов на балансе'",
         )
         .await
     }
@@ -212,6 +216,10 @@ impl Database {
     /// The database cannot be used.
     pub async fn guard(&self, order: i32) -> Result<Option<Guard>, DatabaseError> {
         let mut transaction = Box::pin(self.pool.begin()).await?;
+        // It is idle for as long as the portal takes, and must not be ended for that.
+        query("SET LOCAL idle_in_transaction_session_timeout = 0")
+            .execute(&mut *transaction)
+            .await?;
         let row = query("SELECT pg_try_advisory_xact_lock($1, $2)")
             .bind(GUARD)
             .bind(order)
@@ -252,8 +260,8 @@ impl Database {
         order: i32,
         account: i32,
         draft: &str,
-    ) -> Result<(), DatabaseError> {
-        query(
+    ) -> Result<bool, DatabaseError> {
+        let begun = query(
             "INSERT INTO rosreestr_placements (order_id, rosreestr_user_id, draft)
              VALUES ($1, $2, $3)
              ON CONFLICT (order_id) DO UPDATE
@@ -265,7 +273,7 @@ impl Database {
         .bind(draft)
         .execute(&self.pool)
         .await?;
-        Ok(())
+        Ok(begun.rows_affected() > 0)
     }
 
     /// Nothing was placed, and nothing has to be asked about it.

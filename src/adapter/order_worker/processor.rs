@@ -163,7 +163,7 @@ impl Processor {
         self.live.order(&order, attempt(job));
         context.progress(10).await;
         let placed = match self.placed_before(&order, &access).await? {
-            Some((placed, account)) => {
+            Before::Placed(placed, account) => {
                 // Whoever has paid is the one who can fetch the document.
                 self.database
                     .assign(order.id, account)
@@ -172,8 +172,8 @@ impl Processor {
                 order.rosreestr_user_id = Some(account);
                 placed
             }
-            None => match self
-                .place(&order, &account, &access, &number, context)
+            Before::Nothing(reference) => match self
+                .place(&order, &account, &access, (&number, reference), context)
                 .await
             {
                 Ok(placed) => placed,
@@ -214,16 +214,12 @@ impl Processor {
 
     /// What was placed for this order already and by which account, as far as that was
     /// written down or the portal knows.
-    async fn placed_before(
-        &self,
-        order: &Order,
-        access: &Access,
-    ) -> Result<Option<(Placed, i32)>, Failure> {
+    async fn placed_before(&self, order: &Order, access: &Access) -> Result<Before, Failure> {
         let Some(placement) = self.database.placement(order.id).await.map_err(later)? else {
-            return Ok(None);
+            return Ok(Before::Nothing(None));
         };
         if let Some(order_num) = placement.order_num {
-            return Ok(Some((Placed { order_num }, placement.account)));
+            return Ok(Before::Placed(Placed { order_num }, placement.account));
         }
         tracing::warn!(
             order = order.id,
@@ -236,17 +232,20 @@ impl Processor {
             let access = self.access_of(placement.account).await?;
             self.portal.placed(&access, &draft).await
         };
-        let found = found.map_err(failure)?;
-        Ok(found.map(|placed| (placed, placement.account)))
+        let found = found.map_err(|error| self.of_account(placement.account, failure(error)))?;
+        Ok(match found {
+            Some(placed) => Before::Placed(placed, placement.account),
+            None => Before::Nothing(Some(draft.0)),
+        })
     }
 
-    /// Spends money.
+    /// Spends money. With the reference under which it was begun before, if it was.
     async fn place(
         &self,
         order: &Order,
         account: &Account,
         access: &Access,
-        number: &CadastralNumber,
+        (number, reference): (&CadastralNumber, Option<String>),
         context: JobContext<'_>,
     ) -> Result<Placed, PlaceError> {
         if self.portal.balance(access).await? == Some(0) {
@@ -255,22 +254,30 @@ impl Processor {
         if !self.portal.exists(access, number).await? {
             return Err(PlaceError::NotFound);
         }
-        let reference = format!(
-            "order-{}-{}",
-            order.id,
-            ulid::Ulid::from_parts(unix_ms(), rand::random())
-        );
+        // A gateway that was only slow answers with the order of before.
+        let reference = reference.unwrap_or_else(|| {
+            let unique = ulid::Ulid::from_parts(unix_ms(), rand::random());
+            format!("order-{}-{unique}", order.id)
+        });
         let draft = self.portal.prepare(access, number, &reference).await?;
-        self.database
+        let is_begun = self
+            .database
             .begin_placement(order.id, account.id, &draft.0)
             .await
             .map_err(later)?;
+        if !is_begun {
+            let reason = "it was placed in the meantime".to_owned();
+            return Err(Failure::Later(GUARDED, reason).into());
+        }
         context.progress(50).await;
         match self.portal.confirm(access, number, &draft).await {
             Ok(placed) => Ok(placed),
             Err(error) => {
                 // Nobody has to ask later about what was plainly refused.
-                if !matches!(error, EgrnError::Transient(_) | EgrnError::Unclear(_)) {
+                if !matches!(
+                    error,
+                    EgrnError::Transient(_) | EgrnError::Unclear(_) | EgrnError::NotFound
+                ) {
                     self.database
                         .forget_placement(order.id)
                         .await
@@ -315,9 +322,9 @@ impl Processor {
             return Ok(done);
         }
         // Only the account that has ordered it can see it, whichever worker asks.
-        let access = self
-            .access_of(order.rosreestr_user_id.unwrap_or(self.account))
-            .await?;
+        let account = order.rosreestr_user_id.unwrap_or(self.account);
+        let access = self.access_of(account).await?;
+        let failure = |error| self.of_account(account, failure(error));
         match self
             .portal
             .status(&access, order_num)
@@ -394,10 +401,23 @@ impl Processor {
     async fn access_of(&self, account: i32) -> Result<Access, Failure> {
         let found = self.database.account(account).await.map_err(later)?;
         match found {
-            Some(account) => self.access(&account),
+            Some(found) => self
+                .access(&found)
+                .map_err(|failure| self.of_account(account, failure)),
             None => Err(Failure::Final(format!(
                 "the account {account} that has ordered this is gone"
             ))),
+        }
+    }
+
+    /// What a failure means that concerns an account: that of another worker pauses
+    /// nobody. Its job waits, and others go on.
+    fn of_account(&self, account: i32, failure: Failure) -> Failure {
+        match failure {
+            Failure::NotHere(time, reason) if account != self.account => {
+                Failure::Later(time, reason)
+            }
+            failure => failure,
         }
     }
 
@@ -425,18 +445,24 @@ impl Processor {
     }
 }
 
+/// What was done for an order before.
+enum Before {
+    /// Nothing that is placed; perhaps by what a begun order is known.
+    Nothing(Option<String>),
+    /// Placed, by this account.
+    Placed(Placed, i32),
+}
+
 /// Why an order was not placed.
 enum PlaceError {
+    /// There is no such object.
     NotFound,
     Failed(Failure),
 }
 
 impl From<EgrnError> for PlaceError {
     fn from(error: EgrnError) -> Self {
-        match error {
-            EgrnError::NotFound => Self::NotFound,
-            error => Self::Failed(failure(error)),
-        }
+        Self::Failed(failure(error))
     }
 }
 
@@ -457,9 +483,13 @@ fn failure(error: EgrnError) -> Failure {
     }
 }
 
-/// A database that is gone is no failure of an order.
+/// A database that is gone is no failure of an order; one with other tables is.
 fn later(error: DatabaseError) -> Failure {
-    Failure::Later(GUARDED, error.to_string())
+    if error.is_outage() {
+        Failure::Later(GUARDED, error.to_string())
+    } else {
+        Failure::Retry(error.to_string())
+    }
 }
 
 fn read<'a, T: Deserialize<'a>>(job: &'a Job) -> Result<T, Failure> {

@@ -7,8 +7,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, StatusCode};
@@ -22,15 +20,12 @@ use super::{Rooms, digest, event_id};
 use crate::adapter::auth::origins::{Visitor, preflight};
 use crate::adapter::auth::{bearer, room};
 use crate::apps::App;
-use crate::http::{Answer, Peer, value_answer};
+use crate::http::{Answer, BodyFault, Peer, value_answer, whole_body};
 use crate::hub::engine::EngineError;
 use crate::hub::{ChannelFull, Origin, Publish, Scope};
 
 /// Bytes of a body.
 const MAX_BODY: usize = 256 << 10;
-
-/// Time for a body to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time that an answer waits for what an order was before.
 const MEMORY_PATIENCE: Duration = Duration::from_millis(500);
@@ -134,7 +129,12 @@ impl Rooms {
                 if !self.failures.may_authorize(peer.address) {
                     return Err(Refusal::TooMany);
                 }
-                let body = read_body(body).await?;
+                let body = whole_body(body, MAX_BODY)
+                    .await
+                    .map_err(|fault| match fault {
+                        BodyFault::TooLarge => Refusal::BodyTooLarge,
+                        BodyFault::Incomplete | BodyFault::TooSlow => Refusal::BodyIncomplete,
+                    })?;
                 self.broadcast(kind, &body, peer).await
             }
             Route::Health => Ok(self.health().await),
@@ -338,15 +338,6 @@ fn now() -> String {
         seconds.trim_end_matches('Z'),
         now.millisecond()
     )
-}
-
-async fn read_body(body: Incoming) -> Result<Bytes, Refusal> {
-    let whole = Limited::new(body, MAX_BODY).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, whole).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::BodyTooLarge),
-        _ => Err(Refusal::BodyIncomplete),
-    }
 }
 
 impl Refusal {

@@ -50,7 +50,7 @@ const STATS_PER_MINUTE: u32 = 100;
 #[derive(Debug)]
 pub struct Rooms {
     ground: Ground,
-    authority: Authority,
+    authority: Arc<Authority>,
     origins: Origins,
     config: RoomsConfig,
     memory: Memory,
@@ -93,13 +93,14 @@ impl Count {
 }
 
 impl Rooms {
-    /// On `ground`; people are who `auth` says they are. With `redis` the nodes of
+    /// On `ground`; people are who `authority`, made of `auth`, says they are. With `redis` the nodes of
     /// the deployment remember together.
     #[must_use]
     pub fn new(
         ground: Ground,
         config: &RoomsConfig,
         auth: &AuthConfig,
+        authority: Arc<Authority>,
         redis: Option<RedisCommands>,
     ) -> Self {
         let memory = match redis {
@@ -108,7 +109,7 @@ impl Rooms {
         };
         Self {
             ground,
-            authority: Authority::new(auth),
+            authority,
             origins: Origins::new(&auth.allowed_origins),
             memory,
             token: config

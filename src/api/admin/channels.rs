@@ -7,6 +7,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::{AdminError, ErrorBody};
+use super::others::{self, Question};
 use super::page::{self, PageQuery};
 use super::{Admin, Call, reply};
 use crate::apps::App;
@@ -60,10 +61,12 @@ pub(super) struct ChannelDetail {
     /// Users of a presence channel, on all nodes; at most 1,000.
     #[serde(skip_serializing_if = "Option::is_none")]
     user_ids: Option<Vec<String>>,
-    /// Connections of this node, at most 1,000. Absent when events never pause on
+    /// Connections of all nodes, at most 1,000. Absent when events never pause on
     /// the channel.
     #[serde(skip_serializing_if = "Option::is_none")]
     socket_ids: Option<Vec<String>>,
+    /// Nodes that could not tell their connections.
+    unanswered: usize,
     /// The message that a cache channel keeps for later subscribers. Absent when it
     /// keeps none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -188,7 +191,23 @@ pub(super) async fn show(admin: &Admin, call: &Call<'_>) -> Result<Answer, Admin
     } else {
         None
     };
-    let socket_ids = hub.subscribers(&channel, page::MAX_LIMIT).await;
+    let question = Question::Subscribers {
+        app: app.id.to_string(),
+        channel: channel.to_string(),
+    };
+    let (socket_ids, others) = tokio::join!(
+        hub.subscribers(&channel, page::MAX_LIMIT),
+        others::ask(engine, &question, |_: &Option<Vec<String>>| false),
+    );
+    let busy = others.answers.iter().filter(|ids| ids.is_none()).count();
+    let unanswered = others.unanswered + busy;
+    let elsewhere = others.answers.into_iter().flatten().flatten();
+    let socket_ids = socket_ids.map(|ids| {
+        let mut ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        ids.extend(elsewhere);
+        ids.truncate(page::MAX_LIMIT);
+        ids
+    });
     let cached = if channel.is_cache() {
         engine.cached(&app.id, &channel).await?
     } else {
@@ -203,7 +222,8 @@ pub(super) async fn show(admin: &Admin, call: &Call<'_>) -> Result<Answer, Admin
         &ChannelDetail {
             channel: ChannelView::of(&occupancy),
             user_ids,
-            socket_ids: socket_ids.map(|ids| ids.iter().map(ToString::to_string).collect()),
+            socket_ids,
+            unanswered,
             cached,
             has_history: app.history_of(&channel).is_some(),
         },

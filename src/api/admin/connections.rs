@@ -1,4 +1,4 @@
-//! Connections of this node: finding one, and closing it.
+//! Connections of all nodes: finding one, and closing it.
 
 use std::sync::Arc;
 
@@ -8,25 +8,30 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::{AdminError, ErrorBody};
+use super::others::{self, Answers, Question, but_for};
 use super::page::{self, PageQuery};
-use super::{Admin, Call, nothing, reply};
+use super::{Admin, AdminParts, Call, nothing, reply};
 use crate::http::Answer;
 use crate::hub::{AppHub, ConnectionState};
 
-/// Connections of this node, by socket id.
+/// Connections, by socket id.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ConnectionPage {
     connections: Vec<ConnectionView>,
     /// Where to go on; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
+    /// Nodes that did not answer within a second: theirs are missing.
+    unanswered: usize,
 }
 
 /// A connection.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(super) struct ConnectionView {
     #[schema(example = "1234.5678")]
     socket_id: String,
+    /// Host and port of the node that has it.
+    node: String,
     app_id: String,
     /// Where it comes from; the client's own address behind trusted proxies.
     address: String,
@@ -38,7 +43,7 @@ pub(super) struct ConnectionView {
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<String>,
     /// What carries it: `websocket`, `raw_websocket` or `http`.
-    transport: &'static str,
+    transport: String,
     /// The library and its version, as the client names them.
     #[schema(example = "js 8.6.0")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,7 +53,7 @@ pub(super) struct ConnectionView {
 }
 
 /// A connection with its channels.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(super) struct ConnectionDetail {
     #[serde(flatten)]
     connection: ConnectionView,
@@ -68,15 +73,16 @@ pub(super) struct CloseQuery {
 }
 
 impl ConnectionView {
-    fn of(app: &AppHub, connection: &ConnectionState) -> Self {
+    fn of(parts: &AdminParts, app: &AppHub, connection: &ConnectionState) -> Self {
         Self {
+            node: parts.usage.node().to_owned(),
             socket_id: connection.socket_id.to_string(),
             app_id: app.id().to_string(),
             address: connection.address.to_string(),
             connected_seconds: connection.age.as_secs(),
             silent_seconds: connection.silence.as_secs(),
             user_id: connection.user_id.as_ref().map(ToString::to_string),
-            transport: connection.transport,
+            transport: connection.transport.to_owned(),
             client: connection.client.as_deref().map(str::to_owned),
             waiting_bytes: connection.waiting_bytes,
         }
@@ -85,7 +91,7 @@ impl ConnectionView {
 
 /// List the connections of an app
 ///
-/// Those of this node.
+/// Those of all nodes.
 #[utoipa::path(get, path = "/admin/v1/apps/{app}/connections", tag = "connections",
     params(("app" = String, Path, description = "The id of the app"), PageQuery),
     responses(
@@ -96,56 +102,126 @@ pub(super) async fn list(admin: &Admin, call: &Call<'_>) -> Result<Answer, Admin
     let limit = page::limit(query.limit)?;
     let after = query.after.as_deref().map(socket_id).transpose()?;
     let app = admin.app(call.parameter(0)).await?;
-    let hub = admin.parts.hub.app(&app);
-    let connections = hub.connection_page(after, limit + 1);
+    let parts = &admin.parts;
+    let question = Question::Connections {
+        app: app.id.to_string(),
+        after: query.after,
+        limit: limit + 1,
+    };
+    let Answers {
+        answers,
+        unanswered,
+    } = others::ask(parts.hub.engine(), &question, |_: &Vec<ConnectionView>| {
+        false
+    })
+    .await;
+    let mut connections = here(parts, &parts.hub.app(&app), after, limit + 1);
+    connections.extend(answers.into_iter().flatten());
+    // As each node has sorted its own: by number.
+    connections.sort_by_key(|connection| connection.socket_id.parse::<SocketId>().ok());
     let (connections, next) = page::cut(connections, limit, |connection| {
-        connection.socket_id.to_string()
+        connection.socket_id.clone()
     });
-    let connections = connections
-        .iter()
-        .map(|connection| ConnectionView::of(&hub, connection))
-        .collect();
-    Ok(reply(StatusCode::OK, &ConnectionPage { connections, next }))
-}
-
-/// Find a connection by its socket id
-///
-/// On this node, among all apps.
-#[utoipa::path(get, path = "/admin/v1/connections/{socket}", tag = "connections",
-    params(("socket" = String, Path, description = "The socket id")),
-    responses(
-        (status = 200, description = "The connection", body = ConnectionDetail),
-        (status = 404, description = "It is not on this node", body = ErrorBody)))]
-pub(super) async fn show(admin: &Admin, call: &Call<'_>) -> Result<Answer, AdminError> {
-    let id = socket_id(call.parameter(0))?;
-    let (app, connection) = find(admin, id)?;
-    let channels = app.channels_of(id).await;
     Ok(reply(
         StatusCode::OK,
-        &ConnectionDetail {
-            connection: ConnectionView::of(&app, &connection),
-            channels: channels.iter().map(ToString::to_string).collect(),
+        &ConnectionPage {
+            connections,
+            next,
+            unanswered,
         },
     ))
 }
 
+/// Those of this node after `after`, by socket id.
+pub(super) fn here(
+    parts: &AdminParts,
+    app: &AppHub,
+    after: Option<SocketId>,
+    limit: usize,
+) -> Vec<ConnectionView> {
+    let connections = app.connection_page(after, limit);
+    let views = connections
+        .iter()
+        .map(|connection| ConnectionView::of(parts, app, connection));
+    views.collect()
+}
+
+/// Find a connection by its socket id
+///
+/// On all nodes, among all apps.
+#[utoipa::path(get, path = "/admin/v1/connections/{socket}", tag = "connections",
+    params(("socket" = String, Path, description = "The socket id")),
+    responses(
+        (status = 200, description = "The connection", body = ConnectionDetail),
+        (status = 404, description = "It is on no node that has answered", body = ErrorBody)))]
+pub(super) async fn show(admin: &Admin, call: &Call<'_>) -> Result<Answer, AdminError> {
+    let id = socket_id(call.parameter(0))?;
+    if let Some(detail) = detail(&admin.parts, id).await {
+        return Ok(reply(StatusCode::OK, &detail));
+    }
+    let question = Question::Connection {
+        socket_id: id.to_string(),
+    };
+    let engine = admin.parts.hub.engine();
+    let Answers {
+        answers,
+        unanswered,
+    } = others::ask(engine, &question, Option::<ConnectionDetail>::is_some).await;
+    match answers.into_iter().flatten().next() {
+        Some(detail) => Ok(reply(StatusCode::OK, &detail)),
+        None => Err(unknown(id, unanswered)),
+    }
+}
+
+/// A connection of this node.
+pub(super) async fn detail(parts: &AdminParts, id: SocketId) -> Option<ConnectionDetail> {
+    let (app, connection) = find(parts, id)?;
+    let channels = app.channels_of(id).await;
+    Some(ConnectionDetail {
+        connection: ConnectionView::of(parts, &app, &connection),
+        channels: channels.iter().map(ToString::to_string).collect(),
+    })
+}
+
 /// Close a connection
+///
+/// On whatever node it is.
 #[utoipa::path(delete, path = "/admin/v1/connections/{socket}", tag = "connections",
     params(("socket" = String, Path, description = "The socket id"), CloseQuery),
     responses(
         (status = 204, description = "It is closed"),
-        (status = 404, description = "It is not on this node", body = ErrorBody)))]
+        (status = 404, description = "It is on no node that has answered", body = ErrorBody)))]
 pub(super) async fn close(admin: &Admin, call: &Call<'_>) -> Result<Answer, AdminError> {
     let query: CloseQuery = call.query()?;
     let id = socket_id(call.parameter(0))?;
-    let (app, _) = find(admin, id)?;
-    let close = if query.reconnect.unwrap_or(false) {
+    let reconnect = query.reconnect.unwrap_or(false);
+    if close_here(&admin.parts, id, reconnect) {
+        return Ok(nothing());
+    }
+    let question = Question::Close {
+        socket_id: id.to_string(),
+        reconnect,
+    };
+    let engine = admin.parts.hub.engine();
+    let Answers {
+        answers,
+        unanswered,
+    } = others::ask(engine, &question, |is_closed: &bool| *is_closed).await;
+    if answers.contains(&true) {
+        Ok(nothing())
+    } else {
+        Err(unknown(id, unanswered))
+    }
+}
+
+/// Closes a connection of this node. Returns whether there is such a one.
+pub(super) fn close_here(parts: &AdminParts, id: SocketId, reconnect: bool) -> bool {
+    let close = if reconnect {
         Close::Reconnect
     } else {
         Close::Terminated
     };
-    app.disconnect(id, &close);
-    Ok(nothing())
+    find(parts, id).is_some_and(|(app, _)| app.disconnect(id, &close))
 }
 
 /// Close the connections of a user
@@ -164,22 +240,23 @@ pub(super) async fn close_user(admin: &Admin, call: &Call<'_>) -> Result<Answer,
     Ok(nothing())
 }
 
-fn find(admin: &Admin, id: SocketId) -> Result<(Arc<AppHub>, ConnectionState), AdminError> {
-    let mut apps = admin.parts.hub.apps().into_iter();
+fn find(parts: &AdminParts, id: SocketId) -> Option<(Arc<AppHub>, ConnectionState)> {
+    let mut apps = parts.hub.apps().into_iter();
     apps.find_map(|app| {
         let connection = app.connection_state(id)?;
         Some((app, connection))
     })
-    .ok_or_else(|| {
-        AdminError::not_found(
-            "unknown_connection",
-            format!("the connection {id} is not on this node"),
-        )
-        .expected("the socket id of a client that is connected now")
-    })
 }
 
-fn socket_id(text: &str) -> Result<SocketId, AdminError> {
+fn unknown(id: SocketId, unanswered: usize) -> AdminError {
+    AdminError::not_found(
+        "unknown_connection",
+        format!("there is no connection {id}{}", but_for(unanswered)),
+    )
+    .expected("the socket id of a client that is connected now")
+}
+
+pub(super) fn socket_id(text: &str) -> Result<SocketId, AdminError> {
     text.parse().map_err(|_| {
         AdminError::invalid(format!("{text:?} is no socket id"))
             .expected("two numbers with a dot between them, such as 1234.5678")

@@ -24,8 +24,11 @@ use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use utoipa::{IntoParams, ToSchema};
 
+use super::caller::Caller;
+use super::connections::socket_id;
 use super::error::{AdminError, ErrorBody};
 use super::{Admin, Call};
+use crate::accounts::{Accounts, SessionToken};
 use crate::http::{Answer, AnswerBody};
 use crate::hub::{HubEvent, HubEventKind, Sight, Watcher};
 
@@ -90,6 +93,9 @@ pub(super) struct FeedEvent {
     /// The text of an error that a client got, or why a webhook failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
+    /// Where a client comes from that was not let in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
     /// Where a webhook went.
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
@@ -130,6 +136,8 @@ pub(super) enum FeedKind {
     ClientEvent,
     /// A client was told that it cannot have what it asked for.
     ClientError,
+    /// A client was not let in. Without an app where its key is none.
+    TurnedAway,
     /// A request of a webhook was tried.
     Webhook,
     /// A subscription met an empty cache channel.
@@ -170,6 +178,7 @@ impl FeedEvent {
             count: None,
             code: None,
             message: None,
+            address: None,
             url: None,
             outcome: None,
             status: None,
@@ -209,7 +218,7 @@ fn feed(admin: &Admin, call: &Call<'_>, app: Option<AppId>) -> Result<Answer, Ad
         channel_prefix: query.channel_prefix,
         channel_pattern: query.channel_pattern.as_deref().map(pattern).transpose()?,
         event: query.event,
-        socket_id: query.socket_id,
+        socket_id: query.socket_id.as_deref().map(socket_id).transpose()?,
         shows_private_data: admin.parts.feed_shows_private_data,
     };
     let place = Arc::clone(&admin.viewers)
@@ -233,6 +242,11 @@ fn feed(admin: &Admin, call: &Call<'_>, app: Option<AppId>) -> Result<Answer, Ad
         left_out: 0,
         silence: 0,
         closing: admin.closing.clone(),
+        accounts: Arc::clone(&admin.parts.accounts),
+        session: match &call.caller {
+            Some(Caller::Person(_)) => call.visitor.session.clone(),
+            _ => None,
+        },
         _place: place,
     };
     let body = stream::unfold(feed, |mut feed| async move {
@@ -296,6 +310,7 @@ impl Seen {
             Self::Hub(event) => event,
             Self::Sight(Sight::Published(_)) => return Some(FeedKind::ApiEvent),
             Self::Sight(Sight::Refused { .. }) => return Some(FeedKind::ClientError),
+            Self::Sight(Sight::TurnedAway { .. }) => return Some(FeedKind::TurnedAway),
             Self::Sight(Sight::Webhook { .. }) => return Some(FeedKind::Webhook),
         };
         Some(match event.kind {
@@ -317,11 +332,13 @@ impl Seen {
         })
     }
 
-    fn app(&self) -> &AppId {
+    /// `None` for a client that named no app.
+    fn app(&self) -> Option<&AppId> {
         match self {
-            Self::Hub(event) => &event.app,
-            Self::Sight(Sight::Published(event)) => &event.app,
-            Self::Sight(Sight::Refused { app, .. } | Sight::Webhook { app, .. }) => app,
+            Self::Hub(event) => Some(&event.app),
+            Self::Sight(Sight::Published(event)) => Some(&event.app),
+            Self::Sight(Sight::Refused { app, .. } | Sight::Webhook { app, .. }) => Some(app),
+            Self::Sight(Sight::TurnedAway { app, .. }) => app.as_ref(),
         }
     }
 
@@ -329,7 +346,9 @@ impl Seen {
         match self {
             Self::Hub(event) => channel(&event.kind),
             Self::Sight(Sight::Published(event)) => Some(&event.channel),
-            Self::Sight(Sight::Refused { .. } | Sight::Webhook { .. }) => None,
+            Self::Sight(
+                Sight::Refused { .. } | Sight::TurnedAway { .. } | Sight::Webhook { .. },
+            ) => None,
         }
     }
 
@@ -391,7 +410,7 @@ struct Filter {
     channel_prefix: Option<String>,
     channel_pattern: Option<Regex>,
     event: Option<String>,
-    socket_id: Option<String>,
+    socket_id: Option<SocketId>,
     shows_private_data: bool,
 }
 
@@ -409,17 +428,32 @@ struct Feed {
     /// Seconds without a word.
     silence: u32,
     closing: CancellationToken,
+    accounts: Arc<Accounts>,
+    /// Whose session may end while they look; programs have none.
+    session: Option<SessionToken>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Feed {
-    /// The next piece of text; `None` when the server stops.
+    /// Whether the session has ended. A database that does not answer ends none.
+    async fn is_over(&self) -> bool {
+        let Some(session) = &self.session else {
+            return false;
+        };
+        matches!(self.accounts.holder(session).await, Ok(None))
+    }
+
+    /// The next piece of text; `None` when the server stops, or the viewer may not look
+    /// any more.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             let seen = tokio::select! {
                 biased;
                 () = self.closing.cancelled() => return None,
                 _ = self.seconds.tick() => {
+                    if self.is_over().await {
+                        return None;
+                    }
                     if let Some(text) = self.begin_second() {
                         return Some(text);
                     }
@@ -479,7 +513,10 @@ impl Filter {
     /// The kind of it, if the viewer wants to see it.
     fn wanted(&self, seen: &Seen) -> Option<FeedKind> {
         let channel = seen.channel();
-        let is_of_app = self.app.as_ref().is_none_or(|wanted| wanted == seen.app());
+        let is_of_app = self
+            .app
+            .as_ref()
+            .is_none_or(|wanted| Some(wanted) == seen.app());
         let has_prefix = self.channel_prefix.as_ref().is_none_or(|prefix| {
             channel.is_some_and(|channel| channel.as_str().starts_with(prefix))
         });
@@ -490,10 +527,9 @@ impl Filter {
             .event
             .as_ref()
             .is_none_or(|wanted| seen.event() == Some(wanted));
-        let is_of_socket = self.socket_id.as_ref().is_none_or(|wanted| {
-            seen.socket_id()
-                .is_some_and(|socket_id| socket_id.to_string() == *wanted)
-        });
+        let is_of_socket = self
+            .socket_id
+            .is_none_or(|wanted| seen.socket_id() == Some(wanted));
         let is_kind =
             |kind: &FeedKind| self.kinds.as_ref().is_none_or(|kinds| kinds.contains(kind));
         seen.kind()
@@ -503,7 +539,7 @@ impl Filter {
 
     fn show(&self, kind: FeedKind, seen: Seen) -> FeedEvent {
         let mut shown = FeedEvent::new(kind);
-        shown.app_id = Some(seen.app().to_string());
+        shown.app_id = seen.app().map(ToString::to_string);
         shown.channel = seen.channel().map(ToString::to_string);
         match seen {
             Seen::Sight(Sight::Published(event)) => {
@@ -520,6 +556,16 @@ impl Filter {
                 shown.socket_id = Some(socket_id.to_string());
                 shown.code = code;
                 shown.message = Some(message.to_string());
+            }
+            Seen::Sight(Sight::TurnedAway {
+                address,
+                code,
+                reason,
+                ..
+            }) => {
+                shown.address = Some(address.to_string());
+                shown.code = Some(code);
+                shown.message = Some(reason.to_string());
             }
             Seen::Sight(Sight::Webhook {
                 url,

@@ -18,6 +18,7 @@ mod feed;
 mod keys;
 mod nodes;
 mod openapi;
+mod others;
 mod page;
 mod router;
 mod session;
@@ -45,11 +46,12 @@ use tokio_util::sync::CancellationToken;
 use self::caller::Caller;
 use self::error::AdminError;
 use self::visitor::Visitor;
+use super::error::ApiError;
 use crate::accounts::Accounts;
 use crate::adapter::supervisor::Adapters;
 use crate::apps::{App, AppStore};
 use crate::config::AppConfig;
-use crate::http::{Answer, Peer, answer};
+use crate::http::{Answer, Peer, answer, whole_body};
 use crate::hub::Hub;
 use crate::limits::{Addresses, Meters};
 use crate::store::{Database, Replica};
@@ -76,7 +78,7 @@ const MAX_DETAIL: usize = 500;
 /// Members of a body that are no business of the audit log.
 const UNTOLD: [&str; 6] = ["password", "old", "new", "invitation", "headers", "data"];
 
-/// Where the API finds what it tells.
+/// Where the API finds what it tells, to operators and to other nodes.
 pub struct AdminParts {
     /// The node.
     pub hub: Arc<Hub>,
@@ -110,7 +112,7 @@ pub struct AdminParts {
 
 /// The admin API. One per server.
 pub struct Admin {
-    parts: AdminParts,
+    parts: Arc<AdminParts>,
     /// Compared instead of the token, so that its length makes no difference; absent:
     /// there is no token.
     token_digest: Option<[u8; 32]>,
@@ -135,7 +137,7 @@ struct Call<'a> {
 impl Admin {
     /// Answers people who may come in, and those who know `token`.
     #[must_use]
-    pub fn new(parts: AdminParts, token: Option<&str>) -> Self {
+    pub fn new(parts: Arc<AdminParts>, token: Option<&str>) -> Self {
         Self {
             parts,
             token_digest: token.map(|token| Sha256::digest(token).into()),
@@ -150,6 +152,12 @@ impl Admin {
     pub fn owns(path: &str) -> bool {
         path.strip_prefix(ROOT)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// Whether people may come in, so that they need pages.
+    #[must_use]
+    pub fn has_console(&self) -> bool {
+        self.parts.has_console
     }
 
     /// Ends the live feeds, which would go on for ever.
@@ -196,7 +204,9 @@ impl Admin {
             caller,
             parameters,
             query: head.uri.query().unwrap_or_default(),
-            body: super::read_body(body, MAX_BODY).await?,
+            body: whole_body(body, MAX_BODY)
+                .await
+                .map_err(|fault| ApiError::body(fault, MAX_BODY))?,
         };
         // Boxed: the operations differ much in what they need.
         let run = Box::pin(router::run(operation, self, &call));
@@ -219,8 +229,13 @@ impl Admin {
             Some(caller) => caller.name(),
             None => named.unwrap_or("loopback"),
         };
-        let accounts = &self.parts.accounts;
-        accounts.note(actor, &address, &action, detail).await;
+        let actor = actor.to_owned();
+        let accounts = Arc::clone(&self.parts.accounts);
+        // A task of its own: whoever hangs up now does not take it along.
+        let noted = tokio::spawn(async move {
+            accounts.note(&actor, &address, &action, detail).await;
+        });
+        let _ = tokio::time::timeout(PATIENCE, noted).await;
     }
 
     /// An app as clients find it.
@@ -263,12 +278,6 @@ impl Admin {
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Admin").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for AdminParts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AdminParts").finish_non_exhaustive()
     }
 }
 

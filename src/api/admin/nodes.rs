@@ -1,24 +1,28 @@
-//! The nodes of the deployment, as far as this one knows.
+//! The nodes of the deployment: what each tells of itself.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::error::AdminError;
-use super::{Admin, Call, reply};
+use super::others::{self, Answers, Question};
+use super::{Admin, AdminParts, Call, reply};
 use crate::http::Answer;
 use crate::hub::Hub;
 
 /// The nodes.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct NodeList {
+    /// The one that answers, then the others by name.
     nodes: Vec<NodeView>,
+    /// Nodes that are there and did not answer within a second.
+    unanswered: usize,
 }
 
 /// A node.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(super) struct NodeView {
     /// Host and port.
     name: String,
@@ -28,7 +32,7 @@ pub(super) struct NodeView {
     metrics_port: u16,
     /// Whether it is the one that answers.
     is_this: bool,
-    version: &'static str,
+    version: String,
     uptime_seconds: u64,
     connections: u64,
     /// Connections that it takes.
@@ -52,7 +56,7 @@ pub(super) struct NodeView {
 }
 
 /// Past events and sessions of a node. What counts, counts since its start.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(super) struct HistoryView {
     /// Bytes of past events that it keeps.
     bytes: u64,
@@ -97,9 +101,9 @@ impl HistoryView {
 }
 
 /// An adapter.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(super) struct AdapterView {
-    name: &'static str,
+    name: String,
     is_up: bool,
     /// How often it was started again.
     restarts: u64,
@@ -109,53 +113,69 @@ pub(super) struct AdapterView {
 }
 
 /// Something that the node counts.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(super) struct FigureView {
-    name: &'static str,
-    help: &'static str,
+    name: String,
+    help: String,
     value: u64,
+}
+
+impl NodeView {
+    /// This node, as it tells of itself.
+    pub(super) fn of(parts: &AdminParts) -> Self {
+        let node = parts.hub.node();
+        let health = parts.hub.engine().health();
+        let figures = health.figures.iter().map(|figure| FigureView {
+            name: figure.name.to_owned(),
+            help: figure.help.to_owned(),
+            value: figure.value,
+        });
+        let adapters = parts
+            .adapters
+            .states()
+            .into_iter()
+            .map(|state| AdapterView {
+                name: state.name.to_owned(),
+                is_up: state.is_up,
+                restarts: state.restarts,
+                problem: state.problem,
+            });
+        Self {
+            name: parts.usage.node().to_owned(),
+            client_port: parts.client_port,
+            metrics_port: parts.metrics_port,
+            is_this: true,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: parts.hub.uptime().as_secs(),
+            connections: node.connections() as u64,
+            max_connections: node.max_connections() as u64,
+            is_draining: node.is_draining(),
+            is_clustered: parts.hub.engine().is_clustered(),
+            figures: figures.collect(),
+            history: HistoryView::of(&parts.hub),
+            adapters: adapters.collect(),
+            degraded: health.degraded,
+            database_is_up: parts.replica.as_ref().map(|replica| replica.is_reachable()),
+        }
+    }
 }
 
 /// List the nodes
 ///
-/// This one only, so far: ask each node for itself.
+/// Those of the deployment that are alive. Each is asked.
 #[utoipa::path(get, path = "/admin/v1/nodes", tag = "nodes",
     responses((status = 200, description = "The nodes", body = NodeList)))]
 pub(super) async fn list(admin: &Admin, _call: &Call<'_>) -> Result<Answer, AdminError> {
-    let parts = &admin.parts;
-    let node = parts.hub.node();
-    let health = parts.hub.engine().health();
-    let figures = health.figures.iter().map(|figure| FigureView {
-        name: figure.name,
-        help: figure.help,
-        value: figure.value,
-    });
-    let adapters = parts
-        .adapters
-        .states()
-        .into_iter()
-        .map(|state| AdapterView {
-            name: state.name,
-            is_up: state.is_up,
-            restarts: state.restarts,
-            problem: state.problem,
-        });
-    let this = NodeView {
-        name: parts.usage.node().to_owned(),
-        client_port: parts.client_port,
-        metrics_port: parts.metrics_port,
-        is_this: true,
-        version: env!("CARGO_PKG_VERSION"),
-        uptime_seconds: parts.hub.uptime().as_secs(),
-        connections: node.connections() as u64,
-        max_connections: node.max_connections() as u64,
-        is_draining: node.is_draining(),
-        is_clustered: parts.hub.engine().is_clustered(),
-        figures: figures.collect(),
-        history: HistoryView::of(&parts.hub),
-        adapters: adapters.collect(),
-        degraded: health.degraded,
-        database_is_up: parts.replica.as_ref().map(|replica| replica.is_reachable()),
-    };
-    Ok(reply(StatusCode::OK, &NodeList { nodes: vec![this] }))
+    let engine = admin.parts.hub.engine();
+    let Answers {
+        answers: mut others,
+        unanswered,
+    } = others::ask(engine, &Question::Node, |_: &NodeView| false).await;
+    others.sort_by(|one, other| one.name.cmp(&other.name));
+    let mut nodes = vec![NodeView::of(&admin.parts)];
+    nodes.extend(others.into_iter().map(|node| NodeView {
+        is_this: false,
+        ..node
+    }));
+    Ok(reply(StatusCode::OK, &NodeList { nodes, unanswered }))
 }

@@ -86,6 +86,7 @@ impl From<AccountError> for AdminError {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).retry_after(1)
             }
             AccountError::LastAdmin(_) => Self::new(StatusCode::CONFLICT, "last_admin", message),
+            AccountError::NoAdmin => Self::new(StatusCode::CONFLICT, "no_admin", message),
             AccountError::TooMany => Self::new(StatusCode::CONFLICT, "too_many", message),
             AccountError::InvalidName(_) | AccountError::InvalidPassword => Self::invalid(message),
         };
@@ -163,10 +164,10 @@ pub(super) async fn show(admin: &Admin, call: &Call<'_>) -> Result<Answer, Admin
     let accounts = &admin.parts.accounts;
     let state = if call.visitor.is_local && accounts.is_open().await? {
         SessionState::Open
-    } else if accounts.list().await?.is_empty() {
-        SessionState::Begin
-    } else {
+    } else if accounts.has_any().await? {
         SessionState::SignedOut
+    } else {
+        SessionState::Begin
     };
     Ok(reply(
         StatusCode::OK,

@@ -57,7 +57,8 @@ impl Visitor {
             peer,
             bearer: headers
                 .get(header::AUTHORIZATION)
-                .map(|credentials| bearer(credentials.as_bytes()).to_vec()),
+                .and_then(|credentials| bearer(credentials.as_bytes()))
+                .map(<[u8]>::to_vec),
             session: cookie(headers, COOKIE).map(SessionToken::from_cookie),
             site: site(headers),
             page_token: text(headers, PAGE_TOKEN).map(str::to_owned),
@@ -89,12 +90,12 @@ impl Visitor {
     }
 }
 
-/// What stands behind `Bearer`.
-fn bearer(credentials: &[u8]) -> &[u8] {
+/// What stands behind `Bearer`; other schemes are the business of a proxy.
+fn bearer(credentials: &[u8]) -> Option<&[u8]> {
     credentials
         .split_first_chunk::<7>()
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "))
-        .map_or(&b""[..], |(_, token)| token)
+        .map(|(_, token)| token)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -176,11 +176,15 @@ impl OrderWorkerConfig {
         Ok(config)
     }
 
-    /// An answer that takes longer than the lock would be for somebody else.
+    /// A lock must last long enough to be renewed, and lost jobs be looked for now and
+    /// then.
     fn check_times(&self) -> Result<(), ConfigError> {
         if self.lock < Duration::from_millis(200) {
             let lock = self.lock.as_millis().to_string();
             return Err(bad("BULL_LOCK_MS", &lock, "at least 200"));
+        }
+        if self.look.is_zero() {
+            return Err(bad("BULL_STALLED_MS", "0", "at least 1"));
         }
         Ok(())
     }

@@ -113,6 +113,12 @@ impl Keys {
         format!("{}:{{nodes}}:t:{process}", self.topic_prefix)
     }
 
+    /// Where every process hears what others ask. No process is called so: their names
+    /// are numbers of 16 digits.
+    pub(super) fn common_topic(&self) -> String {
+        self.process_topic("all")
+    }
+
     /// App and name of a pub/sub topic.
     pub(super) fn parse_topic<'a>(&self, topic: &'a str) -> Option<(&'a str, &'a str)> {
         let rest = topic.strip_prefix(self.topic_prefix.as_str())?;

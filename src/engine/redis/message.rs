@@ -27,6 +27,18 @@ pub(super) enum Message<'a> {
         session: &'a str,
         socket_id: SocketId,
     },
+    /// A node asks all others something.
+    Question {
+        number: u64,
+        /// Where the answer goes.
+        process: &'a str,
+        question: &'a str,
+    },
+    /// What a node has answered to a question of this process.
+    Answer {
+        number: u64,
+        answer: &'a str,
+    },
 }
 
 /// An event that has a place in the past of its channel. `record.lua` writes it.
@@ -98,6 +110,16 @@ pub(super) fn taken(app: &AppId, session: &str, socket_id: &str) -> Vec<u8> {
     format!("S{app}\n{session}\n{socket_id}").into_bytes()
 }
 
+/// The message that asks all nodes.
+pub(super) fn question(number: u64, process: &str, question: &[u8]) -> Vec<u8> {
+    [format!("Q{number}\n{process}\n").as_bytes(), question].concat()
+}
+
+/// The message that answers it.
+pub(super) fn answer(number: u64, answer: &[u8]) -> Vec<u8> {
+    [format!("A{number}\n").as_bytes(), answer].concat()
+}
+
 fn except(word: &str) -> Option<Option<SocketId>> {
     match word {
         "-" => Some(None),
@@ -165,6 +187,22 @@ impl<'a> Message<'a> {
                 })
             }
             b'T' => Some(Self::Terminate),
+            b'Q' => {
+                let (number, rest) = rest.split_once('\n')?;
+                let (process, question) = rest.split_once('\n')?;
+                Some(Self::Question {
+                    number: number.parse().ok()?,
+                    process,
+                    question,
+                })
+            }
+            b'A' => {
+                let (number, answer) = rest.split_once('\n')?;
+                Some(Self::Answer {
+                    number: number.parse().ok()?,
+                    answer,
+                })
+            }
             _ => None,
         }
     }
@@ -211,6 +249,28 @@ mod tests {
     }
 
     #[test]
+    fn questions_and_answers_are_read_as_they_were_written() {
+        let asked = question(7, "p1", b"{\n}");
+        let answered = answer(u64::MAX, b"{\n}");
+
+        assert!(matches!(
+            Message::parse(&asked),
+            Some(Message::Question {
+                number: 7,
+                process: "p1",
+                question: "{\n}"
+            })
+        ));
+        assert!(matches!(
+            Message::parse(&answered),
+            Some(Message::Answer {
+                number: u64::MAX,
+                answer: "{\n}"
+            })
+        ));
+    }
+
+    #[test]
     fn a_delta_may_leave_out_what_is_empty() {
         let Some(Message::Delta { version, delta, .. }) = Message::parse(
             br#"D17
@@ -238,6 +298,12 @@ mod tests {
             b"Rp 1 - 0 7-1\n{}",
             b"Rp x - 0 7-1 6-1\n{}",
             b"Rp 1 - 0 7-1 6\n{}",
+            b"Q",
+            b"Q1\np",
+            b"Q-1\np\n{}",
+            b"A",
+            b"A1",
+            b"Ax\n{}",
             b"Sapp\nname",
             b"Sapp\nname\n1",
             b"D\n{}",

@@ -18,6 +18,7 @@ mod commands;
 mod delivery;
 mod edge;
 mod holds;
+mod inquiry;
 mod keys;
 mod link;
 mod message;
@@ -43,6 +44,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use self::commands::{RedisCommands, RedisUnavailable, WaitingConnection};
+use self::inquiry::Inquiries;
 use self::keys::{Keys, TopicId};
 use self::link::{Connection, Connector};
 use self::message::{Event, TERMINATE};
@@ -53,8 +55,8 @@ use self::usage::Usage;
 use super::MemoryEngine;
 use crate::apps::HistoryRule;
 use crate::hub::engine::{
-    CachedEvent, ClaimedSession, Departure, Engine, EngineError, Figure, Health, Occupancy,
-    PastRange, Publication, SessionClaim, SharedPast, SharedState,
+    CachedEvent, ClaimedSession, Departure, Engine, EngineError, Figure, Health, Inquiry,
+    Occupancy, PastRange, Publication, Respondent, SessionClaim, SharedPast, SharedState,
 };
 use crate::hub::{AppHub, Hub};
 
@@ -178,6 +180,7 @@ struct Shared {
     outgoing: OutgoingQueue,
     holes: Holes,
     usage: Usage,
+    inquiries: Inquiries,
     counters: Counters,
 }
 
@@ -297,6 +300,7 @@ impl RedisEngine {
             outgoing: OutgoingQueue::default(),
             holes: Holes::default(),
             usage: Usage::default(),
+            inquiries: Inquiries::default(),
             counters: Counters::default(),
         });
         let task = RedisTask {
@@ -350,15 +354,23 @@ fn milliseconds_left(event: &CachedEvent) -> u64 {
 }
 
 impl RedisTask {
-    /// Works until `stop`, then says good-bye to the other nodes.
-    pub async fn run(self, hub: Arc<Hub>, stop: CancellationToken) {
+    /// Works until `stop`, then says good-bye to the other nodes. `respondent` knows
+    /// what they may ask of this one.
+    pub async fn run(
+        self,
+        hub: Arc<Hub>,
+        respondent: Arc<dyn Respondent>,
+        stop: CancellationToken,
+    ) {
         let Self { registry, shared } = self;
         let sending = outgoing::send(&shared, &hub);
         let sharing = usage::share(&shared);
         let catching_up = past::catch_up(&shared, &hub);
+        let answering = inquiry::answer(&shared, &respondent);
         let leave = CancellationToken::new();
         let saving = async {
             sessions::save(&shared, &hub, &stop).await;
+            outgoing::emptied(&shared).await;
             leave.cancel();
             std::future::pending::<()>().await;
         };
@@ -367,6 +379,7 @@ impl RedisTask {
             () = sending => {}
             () = sharing => {}
             () = catching_up => {}
+            () = answering => {}
             () = saving => {}
         }
     }
@@ -399,9 +412,7 @@ impl Engine for RedisEngine {
 
     fn record(&self, publication: &Publication, number: u64, rule: &HistoryRule) -> bool {
         let is_away = self.shared.try_connection().is_none();
-        if is_away {
-            self.local_cache.publish(publication);
-        }
+        self.local_cache.publish(publication);
         let id = TopicId::channel(&publication.app, &publication.channel);
         let name = id.name();
         let partition = self.shared.keys.partition(&id.app, &name);
@@ -427,6 +438,10 @@ impl Engine for RedisEngine {
             })),
         });
         !is_away
+    }
+
+    fn ask<'a>(&'a self, question: &'a [u8]) -> BoxFuture<'a, Inquiry> {
+        inquiry::ask(&self.shared, question).boxed()
     }
 
     fn past<'a>(

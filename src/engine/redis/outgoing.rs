@@ -6,7 +6,7 @@
 //! it is recorded, and when it has to be dropped, a gap is recorded in its place.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +37,9 @@ const MAX_GAPS: usize = 16_384;
 
 /// Publications in one round trip.
 const BATCH: usize = 256;
+
+/// Time for the last of them, when the node stops.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Before Redis is tried again with what it did not take.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -98,6 +101,8 @@ enum Fate {
 pub(super) struct OutgoingQueue {
     waiting: Mutex<Waiting>,
     filled: Notify,
+    /// Whether some are on their way to Redis.
+    is_sending: AtomicBool,
     /// Publications that were handed to Redis.
     pub(super) sent: AtomicU64,
     /// Publications that the others may have missed.
@@ -209,6 +214,7 @@ impl OutgoingQueue {
         let messages: Vec<Outgoing> = waiting.messages.drain(..count).collect();
         waiting.bytes -= messages.iter().map(Outgoing::bytes).sum::<usize>();
         batch.extend(messages);
+        self.is_sending.store(!batch.is_empty(), Ordering::Relaxed);
         batch
     }
 
@@ -253,7 +259,9 @@ pub(super) async fn send(shared: &Shared, hub: &Hub) {
         if fates.iter().any(|fate| *fate != Fate::Sent) {
             is_loaded = false;
         }
-        if !conclude(shared, hub, batch, &fates) {
+        let is_all = conclude(shared, hub, batch, &fates);
+        shared.outgoing.is_sending.store(false, Ordering::Relaxed);
+        if !is_all {
             shared.suspect();
             tokio::time::sleep(PAUSE).await;
         }
@@ -267,6 +275,23 @@ pub(super) async fn send(shared: &Shared, hub: &Hub) {
             told = lost;
             warned = Some(Instant::now());
         }
+    }
+}
+
+/// Waits until everything is sent, for a node that stops: as long as Redis is there, and
+/// [`FAREWELL`] at most.
+pub(super) async fn emptied(shared: &Shared) {
+    let outgoing = &shared.outgoing;
+    let end = Instant::now() + FAREWELL;
+    while outgoing.len() > 0 || outgoing.is_sending.load(Ordering::Relaxed) {
+        if shared.try_connection().is_none() || Instant::now() >= end {
+            tracing::warn!(
+                events = outgoing.len(),
+                "the node stops before all events have reached the others"
+            );
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -113,14 +113,13 @@ pub(super) async fn read(
         };
         // What comes while pages are read is not a part of what ends at the head.
         until = until.or(Some(head));
-        let mut count = 0;
-        let events = answer.inspect(|_| count += 1).filter_map(|text| {
-            match Message::parse(text.as_bytes()) {
-                Some(Message::Recorded(message)) => Some(recorded(shared, &message)),
-                _ => None,
-            }
+        let events = answer.map(|text| match Message::parse(text.as_bytes()) {
+            Some(Message::Recorded(message)) => Ok(recorded(shared, &message)),
+            // What was left out would be looked for again with each event that follows.
+            _ => Err(EngineError("a past event cannot be read".to_owned())),
         });
-        let events: Vec<Recorded> = events.collect();
+        let events: Vec<Recorded> = events.collect::<Result<_, _>>()?;
+        let count = events.len();
         let last = events.last().map(|event| event.id);
         match &mut past {
             None => {
@@ -145,7 +144,15 @@ pub(super) async fn read(
                 after = Some(last);
                 past = Some(so_far);
             }
-            (_, Some(all)) => return Ok(all),
+            (last, Some(mut all)) => {
+                if let Some(last) = last
+                    && count == asked
+                {
+                    // There may be more than was asked for.
+                    all.head = last;
+                }
+                return Ok(all);
+            }
             (_, None) => return Err(EngineError("nothing was read".to_owned())),
         }
     }

@@ -30,6 +30,7 @@ use super::edge::{Edge, topic_id};
 use super::keys::{Subject, TopicId};
 use super::link::{Connections, Connector, Pushed};
 use super::message::{Delta, Message};
+use super::past::millis;
 use super::replica::{Applied, Part, Replica};
 use super::script::{self, Parting, Standing, Synced};
 use super::topic::{Call, Told, Topic, here, is_same, tell};
@@ -195,7 +196,8 @@ impl Registry {
             self.restore_all();
         }
         let own = self.shared.keys.process_topic(&self.shared.process);
-        connections.subscribe(&[own]).await?;
+        let common = self.shared.keys.common_topic();
+        connections.subscribe(&[own, common]).await?;
         self.beat(hub, connections).await?;
         self.review(hub);
         if is_return {
@@ -675,13 +677,19 @@ impl Registry {
     fn take(&mut self, hub: &Arc<Hub>, pushed: &Pushed) {
         let own = self.shared.keys.process_topic(&self.shared.process);
         if pushed.topic == own.as_bytes() {
-            if let Some(Message::Taken {
-                app,
-                session,
-                socket_id,
+            self.take_own(hub, pushed);
+            return;
+        }
+        if pushed.topic == self.shared.keys.common_topic().as_bytes() {
+            if let Some(Message::Question {
+                number,
+                process,
+                question,
             }) = Message::parse(&pushed.payload)
+                && *process != *self.shared.process
             {
-                hub.session_taken(&app, session, socket_id);
+                let inquiries = &self.shared.inquiries;
+                inquiries.note_question(number, process, question);
             }
             return;
         }
@@ -700,7 +708,26 @@ impl Registry {
                 }
             }
             // Have a queue of their own, or a topic.
-            Message::Event(_) | Message::Recorded(_) | Message::Taken { .. } => {}
+            Message::Event(_)
+            | Message::Recorded(_)
+            | Message::Taken { .. }
+            | Message::Question { .. }
+            | Message::Answer { .. } => {}
+        }
+    }
+
+    /// Takes what concerns this process alone.
+    fn take_own(&self, hub: &Hub, pushed: &Pushed) {
+        match Message::parse(&pushed.payload) {
+            Some(Message::Taken {
+                app,
+                session,
+                socket_id,
+            }) => hub.session_taken(&app, session, socket_id),
+            Some(Message::Answer { number, answer }) => {
+                self.shared.inquiries.note_answer(number, answer);
+            }
+            _ => {}
         }
     }
 
@@ -794,8 +821,4 @@ async fn end_of(grace: Option<Instant>) {
 
 fn jitter(most: Duration) -> Duration {
     most.mul_f64(rand::random::<f64>())
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

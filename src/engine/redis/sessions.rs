@@ -217,7 +217,8 @@ async fn save_one(
         .arg(max_sessions.div_ceil(usize::from(PARTITIONS)))
         .arg(holder(shared, state.socket_id))
         .arg(state.user.as_ref().map_or("", |user| user.as_str()))
-        .arg(sockets.join(" "));
+        .arg(sockets.join(" "))
+        .arg(u8::from(state.must_claim));
     for (channel, position) in positions {
         call.arg(channel.as_str()).arg(position.to_string());
     }

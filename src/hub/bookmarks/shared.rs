@@ -2,7 +2,7 @@
 //! and keeps them for all; the node tells it once a second what has changed.
 //!
 //! What stands on the shelf beside it is for the time while the engine is out of
-//! reach. It can only be less than what the engine has, so nothing is missed by it.
+//! reach. All of it was confirmed by the client, so nothing is missed by it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -72,8 +72,22 @@ impl Bookmarks {
             return Role::Guest;
         }
         self.hold(shelf, key, reader, user);
-        self.lock().note(key, true);
+        let mut shelf = self.lock();
+        if let Some(entry) = shelf.sessions.get_mut(key) {
+            entry.is_unclaimed = false;
+        }
+        shelf.note(key, true);
         Role::Holder
+    }
+
+    /// Notes that a session was given out while the engine was out of reach: it is told
+    /// with the next save who holds it.
+    pub(in crate::hub) fn held_alone(&self, key: &SessionKey) {
+        let mut shelf = self.lock();
+        if let Some(entry) = shelf.sessions.get_mut(key) {
+            entry.is_unclaimed = true;
+        }
+        shelf.note(key, true);
     }
 
     pub(in crate::hub) fn max_sessions(&self) -> usize {
@@ -141,6 +155,7 @@ impl Bookmarks {
                 positions: places.positions.into_iter().collect(),
                 sockets: places.sockets.into(),
                 is_review,
+                must_claim: std::mem::take(&mut entry.is_unclaimed),
                 age,
             });
         }
@@ -158,6 +173,11 @@ impl Bookmarks {
                 app: session.app.clone(),
                 name: session.name.clone(),
             };
+            if session.must_claim
+                && let Some(entry) = shelf.sessions.get_mut(&key)
+            {
+                entry.is_unclaimed = true;
+            }
             shelf.note(&key, session.is_review);
         }
     }

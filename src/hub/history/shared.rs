@@ -24,6 +24,8 @@ use crate::hub::engine::{PastRange, Recorded, SharedPast};
 pub(super) struct Copy {
     /// Whether nothing is known yet of the engine's past.
     is_adrift: bool,
+    /// Whether nothing can have been missed since it was filled, or caught up.
+    is_whole: bool,
     under_way: VecDeque<UnderWay>,
     /// Bytes of these.
     bytes: usize,
@@ -204,11 +206,8 @@ impl Past {
         let range = PastRange {
             after,
             until: (!copy.is_adrift).then_some(ring.floor),
-            limit: if after.is_some() {
-                ring.bounds.events
-            } else {
-                0
-            },
+            // One more shows that there are more than are kept.
+            limit: after.map_or(0, |_| ring.bounds.events + 1),
         };
         Some((range, Arc::clone(&copy.filling)))
     }
@@ -235,9 +234,15 @@ impl Past {
         };
         if copy.is_adrift {
             copy.is_adrift = false;
+            copy.is_whole = true;
+            // What of this has come back was not noticed, and does not come again. What
+            // still comes is sent like an event of another node.
+            while copy.pop(figures).is_some() {}
+            copy.ahead_up_to = 0;
+            copy.has_forgotten = false;
             ring.floor = floor;
             ring.last = past.head;
-        } else if range.until == Some(ring.floor) {
+        } else if range.until == Some(ring.floor) && past.events.len() <= ring.bounds.events {
             ring.floor = floor.min(ring.floor);
         } else {
             return false;
@@ -262,18 +267,35 @@ impl Past {
         (!copy.is_adrift).then_some(ring.last)
     }
 
-    /// Goes on at `floor`, because what was before it is not kept any more.
+    /// Notes that something may have been missed.
+    pub(in crate::hub) fn doubt(&mut self, channel: &ChannelName) {
+        let ring = self.channels.get_mut(channel);
+        if let Some(copy) = ring.and_then(|ring| ring.copy.as_mut()) {
+            copy.is_whole = false;
+        }
+    }
+
+    /// The past has been read up to now. Goes on at `floor`, if what was before it is
+    /// not kept any more; returns whether that is so.
     pub(in crate::hub) fn skip_to(
         &mut self,
         channel: &ChannelName,
         floor: EventId,
         figures: &HistoryFigures,
-    ) {
-        if let Some(ring) = self.channels.get_mut(channel) {
-            ring.clear(figures);
-            ring.floor = floor;
-            ring.last = ring.last.max(floor);
+    ) -> bool {
+        let Some(ring) = self.channels.get_mut(channel) else {
+            return false;
+        };
+        if let Some(copy) = &mut ring.copy {
+            copy.is_whole = true;
         }
+        if floor <= ring.last {
+            return false;
+        }
+        ring.clear(figures);
+        ring.floor = floor;
+        ring.last = floor;
+        true
     }
 
     /// Takes an event that has come from the engine.
@@ -296,7 +318,8 @@ impl Past {
                 copy.settle(number, figures);
             }
             Arrival::Known
-        } else if event.before > ring.last {
+        } else if event.before > ring.last && !(copy.is_whole && event.before.number == 0) {
+            // Number 0 is no event: nothing had come for as long as anything is kept.
             Arrival::Hole
         } else {
             let is_sent = event.own.is_some_and(|number| copy.settle(number, figures));
@@ -363,7 +386,10 @@ impl Past {
     pub(in crate::hub) fn send_ahead(&mut self) -> Vec<(ChannelName, Unsent)> {
         let mut all = Vec::new();
         for (channel, ring) in &mut self.channels {
-            let frames = ring.copy.iter_mut().flat_map(|copy| copy.send_ahead());
+            let frames = ring.copy.iter_mut().flat_map(|copy| {
+                copy.is_whole = false;
+                copy.send_ahead()
+            });
             let frames: Vec<_> = frames.collect();
             if !frames.is_empty() {
                 all.push((channel.clone(), frames));
@@ -508,6 +534,48 @@ mod tests {
         let replay = fixture.replay(1);
         assert_eq!((replay.events.len(), replay.gap), (3, None));
         assert_eq!(replay.head, id(4));
+    }
+
+    /// A kitchen is quiet at night.
+    #[test]
+    fn a_silence_longer_than_the_past_is_no_hole_unless_something_may_be_missed() {
+        let mut fixture = Fixture::at(1);
+        let first_since = |ms| Recorded {
+            id: EventId {
+                ms: ms + 1_000,
+                number: 1,
+            },
+            before: EventId::at(ms),
+            ..event(1, None)
+        };
+        assert_eq!(fixture.arrive(&first_since(6_000)), Arrival::Next);
+
+        fixture.past.doubt(&channel());
+        assert_eq!(fixture.arrive(&first_since(8_000)), Arrival::Hole);
+
+        let mut skips = |ms| {
+            let floor = EventId::at(ms);
+            fixture.past.skip_to(&channel(), floor, &fixture.figures)
+        };
+        assert!(skips(8_000));
+        // What came meanwhile stays.
+        assert!(!skips(7_500));
+        assert_eq!(fixture.arrive(&first_since(8_000)), Arrival::Next);
+    }
+
+    #[test]
+    fn what_is_under_way_when_a_copy_begins_is_not_sent_twice_to_those_who_come() {
+        let mut fixture = Fixture::new(100);
+        assert_eq!(fixture.set_out(1, true), 1);
+        assert_eq!(fixture.set_out(2, false), 0);
+        let (range, _) = fixture.past.missing(&channel(), None).unwrap();
+        fixture.fill(&range, past(5, 5, vec![]));
+
+        assert_eq!(fixture.replay(5).events.len(), 0);
+        assert!(fixture.past.send_ahead().is_empty());
+        assert_eq!(fixture.arrive(&event(6, Some(2))), Arrival::Next);
+        fixture.past.leave(&channel(), &fixture.figures);
+        assert_eq!(fixture.figures.bytes.load(Ordering::Relaxed), 0);
     }
 
     /// The answer to somebody who needs less was faster.

@@ -35,6 +35,15 @@ impl AppHub {
         let figures = &self.core().history;
         let app = self.app();
         let Some(rule) = app.history_of(&channel) else {
+            // The rules have changed this moment.
+            self.core().engine.publish(&publication);
+            let Publication {
+                frame,
+                except,
+                cached,
+                ..
+            } = publication;
+            self.deliver(&channel, frame, except, cached, budget);
             return;
         };
         let work = {
@@ -119,11 +128,12 @@ impl AppHub {
         is_needed.then(|| shard.past.end(channel))
     }
 
-    /// Whether a channel has subscribers here who may have missed something while
-    /// the engine was out of reach.
+    /// Whether a channel has subscribers here who may have missed something, now that
+    /// what comes was asked for anew.
     #[must_use]
     pub fn may_have_missed(&self, channel: &ChannelName) -> bool {
-        let shard = self.channel_shard(channel);
+        let mut shard = self.channel_shard(channel);
+        shard.past.doubt(channel);
         let record = shard.channels.get(channel);
         record.is_some_and(Channel::is_occupied) && shard.past.is_copy(channel)
     }
@@ -135,55 +145,72 @@ impl AppHub {
         after: Option<EventId>,
         past: SharedPast,
     ) {
-        let figures = &self.core().history;
-        let now_ms = self.core().unix_ms();
-        let Some(after) = after else {
+        if after.is_none() {
             let range = PastRange {
                 after: None,
                 until: None,
                 limit: 0,
             };
-            let work = {
-                let mut guard = self.channel_shard(channel);
-                let ChannelShard {
-                    channels,
-                    past: all,
-                    ..
-                } = &mut *guard;
-                if all.unknown(channel).is_none() {
-                    return;
-                }
-                all.fill(channel, &range, past, now_ms, figures);
-                all.begin_readers(channel);
-                let Some(record) = channels.get_mut(channel) else {
-                    return;
-                };
-                // Who is here has come while nobody knew anything.
-                tell_gap(record, channel, GapReason::Unavailable);
-                record.lane.take_work()
-            };
-            self.drain(channel, work);
+            if !self.take_past(channel, &range, past) {
+                // Somebody was faster, perhaps with less.
+                self.core().engine.catch_up(self.id(), channel);
+            }
             return;
-        };
-        if past.floor > after {
-            let work = {
-                let mut guard = self.channel_shard(channel);
-                let ChannelShard {
-                    channels,
-                    past: all,
-                    ..
-                } = &mut *guard;
-                let Some(record) = channels.get_mut(channel) else {
-                    return;
-                };
-                all.skip_to(channel, past.floor, figures);
+        }
+        let work = {
+            let mut guard = self.channel_shard(channel);
+            let ChannelShard {
+                channels,
+                past: all,
+                ..
+            } = &mut *guard;
+            let Some(record) = channels.get_mut(channel) else {
+                return;
+            };
+            let figures = &self.core().history;
+            if all.skip_to(channel, past.floor, figures) {
                 figures.gaps.fetch_add(1, Ordering::Relaxed);
                 tell_gap(record, channel, GapReason::History);
-                record.lane.take_work()
-            };
-            self.drain(channel, work);
-        }
+            }
+            record.lane.take_work()
+        };
+        self.drain(channel, work);
         self.recorded(channel, past.events);
+    }
+
+    /// Takes over what was fetched. Where nothing was known before, those who are here
+    /// are told that they may have missed something. Returns whether it fits.
+    fn take_past(
+        self: &Arc<Self>,
+        channel: &ChannelName,
+        range: &PastRange,
+        past: SharedPast,
+    ) -> bool {
+        let figures = &self.core().history;
+        let (fits, work) = {
+            let mut guard = self.channel_shard(channel);
+            let ChannelShard {
+                channels,
+                past: all,
+                ..
+            } = &mut *guard;
+            let was_unknown = all.unknown(channel).is_some();
+            let fits = all.fill(channel, range, past, self.core().unix_ms(), figures);
+            let here = channels
+                .get_mut(channel)
+                .filter(|record| fits && was_unknown && record.is_occupied());
+            let work = here.and_then(|record| {
+                all.begin_readers(channel);
+                tell_gap(record, channel, GapReason::Unavailable);
+                record.lane.take_work()
+            });
+            (fits, work)
+        };
+        if figures.is_over() {
+            self.core().make_room();
+        }
+        self.drain(channel, work);
+        fits
     }
 
     /// The engine is out of reach: sends the subscribers of this node what has not
@@ -250,10 +277,7 @@ impl AppHub {
                 let engine = &self.core().engine;
                 match engine.past(self.id(), channel, range.clone(), &rule).await {
                     Ok(past) => {
-                        let now_ms = self.core().unix_ms();
-                        let figures = &self.core().history;
-                        let mut shard = self.channel_shard(channel);
-                        if shard.past.fill(channel, &range, past, now_ms, figures) {
+                        if self.take_past(channel, &range, past) {
                             break;
                         }
                     }
@@ -310,7 +334,11 @@ impl AppHub {
                 }
             }
         }
-        bookmarks.claim(key, reader, user, is_bound_to_user)
+        let role = bookmarks.claim(key, reader, user, is_bound_to_user);
+        if self.core().is_clustered && role == Role::Holder {
+            bookmarks.held_alone(key);
+        }
+        role
     }
 
     /// A page of the past as the engine has it.

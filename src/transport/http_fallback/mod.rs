@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_protocol::{AppKey, Close};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
@@ -35,7 +34,7 @@ use self::session::{Opening, Record, SessionId, live, open};
 use self::stream::{CutOff, Framing, StreamBody, StreamTimes};
 use super::outbox::OutboxRules;
 use super::websocket::{WebSockets, Wish, origin, split_session};
-use crate::http::{Answer, AnswerBody, Cut, Peer, answer, text_answer};
+use crate::http::{Answer, AnswerBody, BodyFault, Cut, Peer, answer, text_answer, whole_body};
 use crate::hub::Hub;
 
 /// Characters of a session's name.
@@ -43,9 +42,6 @@ const MAX_SESSION_NAME: usize = 64;
 
 /// SockJS clients that may be about to say which app they want.
 const MAX_UNBOUND: usize = 1_000;
-
-/// Time for the body of a request.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Header names that a pre-flight may ask for, in bytes.
 const MAX_ALLOWED_HEADERS: usize = 512;
@@ -332,15 +328,24 @@ impl HttpFallback {
         };
         // An escaped text may be twice as long as what it stands for.
         let limit = 2 * self.settings.max_message_bytes + 1_024;
-        let body = match read_body(request.into_body(), limit).await {
+        let body = match whole_body(request.into_body(), limit).await {
             Ok(body) => body,
-            Err((StatusCode::PAYLOAD_TOO_LARGE, text)) => {
-                record.close(&Close::MessageTooLarge {
-                    limit: self.settings.max_message_bytes,
-                });
-                return readable(text_answer(StatusCode::PAYLOAD_TOO_LARGE, text), allowed);
+            Err(fault) => {
+                let (status, text) = match fault {
+                    BodyFault::TooLarge => {
+                        record.close(&Close::MessageTooLarge {
+                            limit: self.settings.max_message_bytes,
+                        });
+                        let text = "The message is too large\n";
+                        (StatusCode::PAYLOAD_TOO_LARGE, text)
+                    }
+                    BodyFault::Incomplete => (StatusCode::BAD_REQUEST, "The body is incomplete\n"),
+                    BodyFault::TooSlow => {
+                        (StatusCode::REQUEST_TIMEOUT, "The body came too slowly\n")
+                    }
+                };
+                return readable(text_answer(status, text), allowed);
             }
-            Err((status, text)) => return readable(text_answer(status, text), allowed),
         };
         let broken = |text: &'static str| {
             let answer = text_answer(StatusCode::INTERNAL_SERVER_ERROR, text);
@@ -453,18 +458,6 @@ fn allowed_origin(record: &Record, headers: &HeaderMap) -> Result<HeaderValue, C
         return Err(Close::OriginNotAllowed);
     }
     Ok(headers.get(header::ORIGIN).cloned().unwrap_or(ANY))
-}
-
-async fn read_body(body: Incoming, limit: usize) -> Result<Bytes, (StatusCode, &'static str)> {
-    let whole = Limited::new(body, limit).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, whole).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err((StatusCode::PAYLOAD_TOO_LARGE, "The message is too large\n"))
-        }
-        Ok(Err(_)) => Err((StatusCode::BAD_REQUEST, "The body is incomplete\n")),
-        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "The body came too slowly\n")),
-    }
 }
 
 // Answers.

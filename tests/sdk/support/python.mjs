@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { APP } from './server.mjs';
 import { within } from './within.mjs';
 
-const PYTHON = process.env.FANFARE_SDK_PYTHON ?? fileURLToPath(new URL('../.venv/bin/python', import.meta.url));
+export const PYTHON = process.env.FANFARE_SDK_PYTHON ?? fileURLToPath(new URL('../.venv/bin/python', import.meta.url));
 const CALL = fileURLToPath(new URL('../python/call.py', import.meta.url));
 
 /** A function that makes one call of the SDK against `server`. */

@@ -17,7 +17,8 @@ const DOCUMENT = Buffer.concat([Buffer.from('PK\u0003\u0004'), Buffer.from('<ext
 
 /**
  * What the last part of a number makes happen: 404 nobody knows it, 500 three failures
- * first, 429 too often once, 402 no orders left, 410 refused later, 999 slow, 666 the
+ * first, 429 too often once, 402 no orders left, 410 refused later, 999 slow, 998 slow
+ * and in no list before its time, 666 the
  * answer to the order never comes, 667 the order never arrives. Without `login` those of
  * all accounts are right.
  */
@@ -181,6 +182,15 @@ class Portal {
     if (script === '667' && count === 1) {
       // It never arrived, and the client waits.
       return undefined;
+    }
+    if (script === '998' && !this.placed.some((known) => known.reference === reference)) {
+      const place = () => {
+        if (!this.placed.some((known) => known.reference === reference)) {
+          this.placed.push({ number, reference, orderNum: `80-${this.placed.length + 1}`, polls: 0 });
+        }
+        done(this.placed.find((known) => known.reference === reference).orderNum);
+      };
+      return setTimeout(place, this.#slowMs);
     }
     let order = this.placed.find((known) => known.reference === reference);
     if (order === undefined) {

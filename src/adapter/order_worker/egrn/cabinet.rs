@@ -102,9 +102,11 @@ impl EgrnClient for Cabinet {
             let body = json!({ "filterType": "cadastral", "cadNumbers": [number.as_str()] });
             let path = "/account-back/on/with-addresses";
             let answer = self.ask(access, Method::POST, path, Some(&body)).await?;
-            let objects = answer["elements"].as_array().into_iter().flatten();
+            let objects = answer["elements"]
+                .as_array()
+                .ok_or_else(|| EgrnError::Transient(format!("{path} answered without a list")))?;
             Ok(objects
-                .into_iter()
+                .iter()
                 .any(|object| object["cadastralNumber"] == number.as_str()))
         }
         .boxed()
@@ -184,10 +186,17 @@ impl EgrnClient for Cabinet {
             let found = requests
                 .iter()
                 .find(|request| plain(&request["superPackageGuid"]).as_ref() == Some(&draft.0));
-            found
-                .and_then(|request| plain(&request["requestNumber"]))
-                .map(Placed::new)
-                .transpose()
+            let is_all = usize::try_from(LOOKED_THROUGH).is_ok_and(|most| requests.len() < most);
+            match found.map(|request| plain(&request["requestNumber"])) {
+                Some(Some(number)) => Placed::new(number).map(Some),
+                Some(None) => Err(EgrnError::Transient(
+                    "the package was placed and has no number yet".to_owned(),
+                )),
+                None if is_all => Ok(None),
+                None => Err(EgrnError::Unclear(
+                    "the list of the cabinet is too long".to_owned(),
+                )),
+            }
         }
         .boxed()
     }

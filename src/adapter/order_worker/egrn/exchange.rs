@@ -24,9 +24,6 @@ const DEFAULT_PAUSE: Duration = Duration::from_secs(60);
 /// The longest pause that is believed.
 const MAX_PAUSE: Duration = Duration::from_secs(86_400);
 
-/// Characters of an answer that stand in an error.
-const MAX_TEXT: usize = 120;
-
 /// Asks one server.
 #[derive(Debug)]
 pub(super) struct Exchange {
@@ -99,7 +96,7 @@ impl Exchange {
                 let seconds = self.timeout.as_secs_f64();
                 Err(transient(format!("no answer within {seconds} s")))
             })?;
-        match refusal(status, &headers, &body) {
+        match refusal(status, &headers) {
             None => Ok(body),
             Some(EgrnError::Transient(reason)) => Err(transient(reason)),
             Some(error) => Err(error),
@@ -107,16 +104,12 @@ impl Exchange {
     }
 }
 
-/// What an answer means that is none.
-fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<EgrnError> {
+/// What an answer means that is none. What it says is not repeated: it may be what it was
+/// sent, passwords with it.
+fn refusal(status: StatusCode, headers: &HeaderMap) -> Option<EgrnError> {
     if status.is_success() {
         return None;
     }
-    let said: String = String::from_utf8_lossy(body)
-        .chars()
-        .filter(|character| !character.is_control())
-        .take(MAX_TEXT)
-        .collect();
     Some(match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             EgrnError::Auth(format!("status {}", status.as_u16()))
@@ -128,7 +121,7 @@ fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<EgrnE
         StatusCode::PAYMENT_REQUIRED => EgrnError::InsufficientBalance,
         StatusCode::NOT_FOUND => EgrnError::NotFound,
         StatusCode::TOO_MANY_REQUESTS => EgrnError::RateLimited(pause(headers)),
-        status => EgrnError::Transient(format!("status {}: {said}", status.as_u16())),
+        status => EgrnError::Transient(format!("status {}", status.as_u16())),
     })
 }
 
@@ -162,7 +155,7 @@ mod tests {
     fn a_status_says_whose_problem_it_is() {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, HeaderValue::from_static("7"));
-        let of = |status: u16| refusal(StatusCode::from_u16(status).unwrap(), &headers, b"x\ny");
+        let of = |status: u16| refusal(StatusCode::from_u16(status).unwrap(), &headers);
 
         assert_eq!(of(200), None);
         assert!(matches!(of(302), Some(EgrnError::Auth(_))));
@@ -173,10 +166,7 @@ mod tests {
             of(429),
             Some(EgrnError::RateLimited(Duration::from_secs(7)))
         );
-        assert_eq!(
-            of(500),
-            Some(EgrnError::Transient("status 500: xy".to_owned()))
-        );
+        assert_eq!(of(500), Some(EgrnError::Transient("status 500".to_owned())));
     }
 
     #[test]

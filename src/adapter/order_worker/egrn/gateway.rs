@@ -125,7 +125,13 @@ impl EgrnClient for Gateway {
             let orders = answer["orders"].as_array().ok_or_else(|| {
                 EgrnError::Unclear("the gateway has no list of orders".to_owned())
             })?;
-            orders.first().map(placed).transpose()
+            match &orders[..] {
+                [] => Ok(None),
+                [order] => placed(order).map(Some),
+                _ => Err(EgrnError::Unclear(
+                    "the gateway lists several orders for one reference".to_owned(),
+                )),
+            }
         }
         .boxed()
     }

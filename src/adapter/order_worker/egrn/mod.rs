@@ -86,8 +86,8 @@ pub enum Progress {
 /// Why something did not work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EgrnError {
-    /// There is no such object.
-    #[error("there is no object with this cadastral number")]
+    /// The portal knows nothing by this path or name.
+    #[error("the portal does not know what it was asked for (404)")]
     NotFound,
     /// The account has no orders left.
     #[error("the account has no orders left")]

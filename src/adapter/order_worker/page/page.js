@@ -4,6 +4,8 @@
 const element = (id) => document.getElementById(id);
 const STATES = ['waiting', 'active', 'delayed', 'failed', 'completed', 'paused'];
 const FAILED = 'Ошибка:';
+const NO_BALANCE = 'Недостаточно доступных заказов на балансе';
+const hasFailed = ({ status }) => status.startsWith(FAILED) || status === NO_BALANCE;
 
 const config = await (await fetch('/admin/config.json')).json();
 const workers = new Map();
@@ -83,8 +85,8 @@ function retryButton(order) {
 
 function showOrders() {
   const newest = [...orders.values()].reverse();
-  const failed = newest.filter((order) => order.status.startsWith(FAILED));
-  const running = newest.filter((order) => !order.isComplete && !order.status.startsWith(FAILED));
+  const failed = newest.filter(hasFailed);
+  const running = newest.filter((order) => !order.isComplete && !hasFailed(order));
   element('failed').replaceChildren(...failed.map((order) => row(order, retryButton(order))));
   element('running').replaceChildren(...running.map((order) => row(order, order.attempt ?? '')));
 }

@@ -18,6 +18,15 @@ export interface Limits {
   [name: string]: number | null;
 }
 
+/** Which channels keep what was sent; the first rule that fits one holds. */
+export interface HistoryRule {
+  channels: string;
+  events: number;
+  seconds: number;
+  bytes: number;
+  client_events: boolean;
+}
+
 export interface Settings {
   enabled: boolean;
   tls_only: boolean;
@@ -31,6 +40,7 @@ export interface Settings {
   webhook_batching: boolean;
   over_quota: 'retry_later' | 'refuse';
   allowed_origins: string[];
+  history: HistoryRule[];
   plan: 'sandbox' | 'startup' | 'pro' | 'unlimited';
   limits: Limits;
 }
@@ -88,10 +98,12 @@ export interface ChannelDetail extends Channel {
   socket_ids?: string[];
   cached?: PastEvent;
   has_history: boolean;
+  unanswered: number;
 }
 
 export interface Connection {
   socket_id: string;
+  node: string;
   app_id: string;
   address: string;
   connected_seconds: number;
@@ -190,6 +202,7 @@ export interface FeedEvent {
   count?: number;
   code?: number;
   message?: string;
+  address?: string;
   url?: string;
   outcome?: string;
   status?: number;

@@ -40,7 +40,17 @@ export function Console() {
   const found = useData(askSession, []);
   const [changed, setChanged] = useState<Session>();
   const [hasEnded, setEnded] = useState(false);
-  useEffect(() => whenSignedOut(() => setEnded(true)), []);
+  useEffect(
+    () =>
+      whenSignedOut(() => {
+        setEnded(true);
+        // Where nobody has to sign in, or nobody can yet, that is shown instead.
+        askSession()
+          .then((fresh) => fresh.state !== 'signed_out' && setSession(fresh))
+          .catch(() => {});
+      }),
+    [],
+  );
 
   const setSession = (session: Session) => {
     setEnded(false);

@@ -49,7 +49,7 @@ export function publishing(place: Place, app: Credentials, event: Event): Snippe
   return [
     [
       'cURL',
-      `secret=${SECRET}
+      `secret='${SECRET}'
 body=${shell(body)}
 query="auth_key=${app.key}&auth_timestamp=$(date +%s)&auth_version=1.0&body_md5=$(printf %s "$body" | openssl md5 -r | cut -d' ' -f1)"
 path=/apps/${encodeURIComponent(app.id)}/events

@@ -70,7 +70,7 @@ test('a viewer sees everything and can change nothing', async (t) => {
     ['connections', 'Connections'],
     ['apps', 'Apps'],
     [`apps/${APP.id}/settings`, `App ${APP.id}`],
-    ['nodes', 'Node'],
+    ['nodes', 'Nodes'],
     ['accounts', 'Accounts'],
     ['audit', 'Audit log'],
   ]) {

@@ -9,10 +9,11 @@ import { test } from 'node:test';
 
 import { atEnd } from '../../../../tests/sdk/support/cleanup.mjs';
 import { eventually } from '../../../../tests/sdk/support/within.mjs';
-import { ADMIN, APP, open, SECOND, startBrowser, startConsole } from './support/console.mjs';
+import { ADMIN, APP, looksAt, open, SECOND, SECRET, startBrowser, startConsole } from './support/console.mjs';
+import { RUNNERS, runSnippet } from './support/snippets.mjs';
 import { startTraffic } from './support/traffic.mjs';
 
-/** A back end that takes every other webhook. */
+/** A back end that takes every webhook. */
 async function startReceiver(t) {
   const bodies = [];
   const server = createServer(async (request, response) => {
@@ -26,28 +27,6 @@ async function startReceiver(t) {
     server.close();
   });
   return { bodies, url: `http://127.0.0.1:${server.address().port}/hook` };
-}
-
-/** Looks at a page in light and dark and on a phone. */
-async function looksAt(person, name) {
-  const { page } = person;
-  for (const [look, scheme, width] of [
-    ['light', 'light', 1280],
-    ['dark', 'dark', 1280],
-    ['phone', 'light', 390],
-  ]) {
-    await page.emulateMedia({ colorScheme: scheme });
-    await page.setViewportSize({ width, height: 900 });
-    await person.picture(`${name}-${look}`);
-    assert.ok(await person.isAsWideAsTheScreen(), `${name} is wider than the screen (${look})`);
-    // A narrow page has the same content, a dark one the same but its colours.
-    if (look !== 'phone') {
-      const options = look === 'dark' ? { runOnly: ['color-contrast'] } : {};
-      assert.deepEqual(await person.stumbles(options), [], `${name} (${look})`);
-    }
-  }
-  await page.emulateMedia({ colorScheme: 'light' });
-  await page.setViewportSize({ width: 1280, height: 900 });
 }
 
 test('every page, with traffic', async (t) => {
@@ -125,6 +104,20 @@ subscription_count = true`,
     assert.ok((await error.first().innerText()).includes(clients[0].connection.socket_id));
   });
 
+  await t.test('debug console: clients that are not let in', async () => {
+    await page.getByLabel('Kind').selectOption('turned_away');
+    await page.getByLabel('App', { exact: true }).selectOption('');
+    await page.getByText('Live', { exact: true }).waitFor();
+    const { client } = await import('../../../../tests/sdk/support/clients.mjs');
+    const refused = page.locator('.feed li', { hasText: 'nobody-knows-it' });
+    await eventually(async () => {
+      client(t, server, { key: 'nobody-knows-it' });
+      return (await refused.count()) > 0;
+    }, 'the refusal');
+    assert.match(await refused.first().innerText(), /4001\s+App key nobody-knows-it not in this cluster.*127\.0\.0\.1/);
+    await page.getByLabel('App', { exact: true }).selectOption(APP.id);
+  });
+
   await t.test('event creator: sends, and shows the same in code', async () => {
     await ann.goes('publish', 'Event creator');
     const heard = new Promise((resolve) => cook.channel('presence-kitchen').bind('by-hand', resolve));
@@ -136,9 +129,30 @@ subscription_count = true`,
     await page.getByRole('button', { name: 'Send' }).click();
     await page.getByText('Accepted for channels: 2').waitFor();
     assert.deepEqual(await heard, { id: 7 });
-    await page.getByRole('tab', { name: 'PHP' }).click();
-    assert.match(await page.locator('pre').innerText(), /\['presence-kitchen', 'orders-1'\], 'by-hand'/);
     await looksAt(ann, 'publish');
+
+    // What a shell or a language could take for something else must arrive as it is.
+    const data = { text: `it's "5 #{1}" $HOME \\ %s Ж`, id: 7 };
+    await page.getByLabel('Data').fill(JSON.stringify(data));
+    await page.getByLabel('Event').fill("it's-in-code");
+    const arrived = [];
+    cook.channel('presence-kitchen').bind("it's-in-code", (value) => arrived.push(value));
+    const languages = await page.getByRole('tablist', { name: 'The same in code' }).getByRole('tab').allInnerTexts();
+    assert.deepEqual(languages, ['cURL', 'Node', 'PHP', 'Python', 'Ruby']);
+    for (const language of languages) {
+      await page.getByRole('tab', { name: language }).click();
+      const text = await page.locator('pre').innerText();
+      for (const value of [APP.id, APP.key, String(server.port), '127.0.0.1', 'presence-kitchen', 'orders-1', 's-in-code']) {
+        assert.ok(text.includes(value), `${language} has no ${value}: ${text}`);
+      }
+      if (language in RUNNERS) {
+        const before = arrived.length;
+        await runSnippet(language, text, SECRET);
+        await eventually(() => arrived.length > before, `the event of ${language}`);
+        assert.deepEqual(arrived.at(-1), data, language);
+      }
+    }
+    assert.equal(arrived.length, Object.keys(RUNNERS).length);
   });
 
   await t.test('channels: members, cached event and history', async () => {
@@ -192,6 +206,20 @@ subscription_count = true`,
     await page.getByText('Waiting for the first client').waitFor();
     assert.ok((await page.locator('pre').first().innerText()).includes(key));
     await looksAt(ann, 'app-start');
+    for (const [list, languages] of [
+      ['1. In the page', ['pusher-js', 'Laravel Echo']],
+      ['2. In the back end', ['Laravel (.env)', 'Strapi', 'Node', 'PHP', 'Python']],
+    ]) {
+      const card = page.locator('.card', { has: page.getByRole('tablist', { name: list, exact: false }) });
+      assert.deepEqual(await card.getByRole('tab').allInnerTexts(), languages);
+      for (const language of languages) {
+        await card.getByRole('tab', { name: language, exact: true }).click();
+        const text = await card.locator('pre').innerText();
+        for (const value of [key, String(server.port), '127.0.0.1', ...(list === '2. In the back end' ? ['77'] : [])]) {
+          assert.ok(text.includes(value), `${language} has no ${value}: ${text}`);
+        }
+      }
+    }
 
     const { connect, serverSdk } = await import('../../../../tests/sdk/support/clients.mjs');
     await connect(t, server, { key });
@@ -213,12 +241,31 @@ subscription_count = true`,
     await page.getByLabel('Client events', { exact: false }).first().check();
     await page.getByLabel('Connections', { exact: true }).fill('5');
     await page.getByLabel('Plan').selectOption('sandbox');
+    await page.getByText('No channel keeps past events.').waitFor();
+    await page.getByRole('button', { name: 'Add a rule' }).click();
+    const rule = page.getByRole('group', { name: 'Rule 1' });
+    await rule.getByLabel('Channels').fill('orders *');
+    await page.getByRole('button', { name: 'Save' }).click();
+    await page.getByRole('alert').filter({ hasText: 'orders *' }).waitFor();
+    await rule.getByLabel('Channels').fill('orders-*');
+    await rule.getByLabel('Newest events').fill('50');
+    await page.getByRole('button', { name: 'Add a rule' }).click();
+    await page.getByRole('group', { name: 'Rule 2' }).getByLabel('Channels').fill('*');
+    await page.getByRole('group', { name: 'Rule 2' }).getByLabel('Client events too').check();
     await page.getByRole('button', { name: 'Save' }).click();
     await page.getByText('Saved').waitFor();
     const { body } = await ann.asks('GET', '/apps/77');
     const { settings } = JSON.parse(body);
+    assert.deepEqual(settings.history, [
+      { channels: 'orders-*', events: 50, seconds: 3600, bytes: 4194304, client_events: false },
+      { channels: '*', events: 1000, seconds: 3600, bytes: 4194304, client_events: true },
+    ]);
     assert.deepEqual([settings.client_events, settings.limits.connections, settings.plan], [true, 5, 'sandbox']);
     await looksAt(ann, 'app-settings');
+    await page.getByRole('button', { name: 'Remove the rule' }).last().click();
+    await page.getByRole('button', { name: 'Save' }).click();
+    await page.getByText('Saved').waitFor();
+    assert.equal(JSON.parse((await ann.asks('GET', '/apps/77')).body).settings.history.length, 1);
 
     await page.getByRole('tab', { name: 'Webhooks' }).click();
     await page.getByRole('button', { name: 'Add a webhook' }).click();
@@ -248,7 +295,7 @@ subscription_count = true`,
   });
 
   await t.test('node', async () => {
-    await ann.goes('nodes', 'Node');
+    await ann.goes('nodes', 'Nodes');
     await page.getByText('Serving').waitFor();
     await page.getByRole('heading', { name: 'Past events and sessions' }).waitFor();
     await page.getByText('/ 268 MB').waitFor();
@@ -272,7 +319,7 @@ subscription_count = true`,
 
     await ann.goes('audit', 'Audit log');
     await page.getByText('DELETE /accounts/eve').waitFor();
-    await page.getByText('PATCH /apps/77').waitFor();
+    await page.getByText('PATCH /apps/77').first().waitFor();
     assert.ok(!(await page.content()).includes('precious'));
     await looksAt(ann, 'audit');
   });
@@ -290,7 +337,7 @@ subscription_count = true`,
   });
 
   await t.test('a server that is gone, and one that is back', async () => {
-    await ann.goes('nodes', 'Node');
+    await ann.goes('nodes', 'Nodes');
     await server.kill();
     await page.getByRole('alert').filter({ hasText: 'cannot be reached' }).waitFor();
     await ann.picture('unreachable');

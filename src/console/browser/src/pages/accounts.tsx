@@ -70,16 +70,16 @@ export function AccountsPage({ session, mayChange }: Place) {
         }
       </Loaded>
       {isPerson && <OwnPassword />}
-      {isMaking && <NewAccount onClose={() => setMaking(false)} onMade={data.reload} />}
+      {isMaking && <NewAccount isFirst={data.value?.length === 0} onClose={() => setMaking(false)} onMade={data.reload} />}
       {renewed !== undefined && <Renewal name={renewed} onClose={() => setRenewed(undefined)} />}
     </Page>
   );
 }
 
-function NewAccount({ onClose, onMade }: { onClose: () => void; onMade: () => Promise<void> }) {
+function NewAccount({ isFirst, onClose, onMade }: { isFirst: boolean; onClose: () => void; onMade: () => Promise<void> }) {
   const [name, setName] = useState('');
   const [password, setPassword] = useState('');
-  const [role, setRole] = useState<Role>('viewer');
+  const [role, setRole] = useState<Role>(isFirst ? 'admin' : 'viewer');
   const making = useAction(async () => {
     await request('POST', '/accounts', { name, password, role });
     await onMade();

@@ -5,7 +5,7 @@ import { useState } from 'preact/hooks';
 import { type Channel, type ChannelDetail, get, type PastEvent, path, query } from '../api';
 import type { Place } from '../console';
 import { useData } from '../data';
-import { Card, Code, Empty, Facts, Field, Loaded, Page, pretty, State, Table } from '../parts/basics';
+import { Card, Code, Empty, Facts, Field, Loaded, Page, pretty, State, Table, Unanswered } from '../parts/basics';
 import { AppPicker, appOf, NoApps } from '../parts/picker';
 import { link } from '../route';
 import { bytes, number, t, when } from '../words';
@@ -121,7 +121,8 @@ function ChannelView({ app, name }: { app: string; name: string }) {
                   )}
                 </Card>
               )}
-              <Card title={t('connectionsHere')}>
+              <Card title={t('connections')}>
+                <Unanswered count={channel.unanswered} />
                 {!channel.socket_ids ? (
                   <Empty>{t('busyChannel')}</Empty>
                 ) : channel.socket_ids.length === 0 ? (

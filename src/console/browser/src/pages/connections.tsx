@@ -1,11 +1,11 @@
-// Connections of this node: finding one, and closing it.
+// Connections of all nodes: finding one, and closing it.
 
 import { useState } from 'preact/hooks';
 
 import { type Connection, type ConnectionDetail, get, path, query, Refusal, request } from '../api';
 import type { Place } from '../console';
 import { useAction, useData } from '../data';
-import { Card, Empty, Facts, Field, Loaded, Page, Problem, Sure, Table } from '../parts/basics';
+import { Card, Empty, Facts, Field, Loaded, Page, Problem, Sure, Table, Unanswered } from '../parts/basics';
 import { AppPicker, appOf, NoApps } from '../parts/picker';
 import { go, link } from '../route';
 import { bytes, named, span, t } from '../words';
@@ -14,6 +14,7 @@ import { Pager } from './channels';
 interface ConnectionPage {
   connections: Connection[];
   next?: string;
+  unanswered: number;
 }
 
 export function ConnectionsPage(place: Place) {
@@ -25,7 +26,7 @@ function List(place: Place) {
   const app = appOf(place);
   const [wanted, setWanted] = useState('');
   const [after, setAfter] = useState<string[]>([]);
-  const data = useData(async (): Promise<ConnectionPage> => (app ? get(path`/apps/${app}/connections` + query({ limit: 50, after: after.at(-1) })) : { connections: [] }), [app, after], 3);
+  const data = useData(async (): Promise<ConnectionPage> => (app ? get(path`/apps/${app}/connections` + query({ limit: 50, after: after.at(-1) })) : { connections: [], unanswered: 0 }), [app, after], 3);
   return (
     <Page title={t('connections')} actions={app && <AppPicker place={place} />}>
       <form
@@ -43,35 +44,38 @@ function List(place: Place) {
         <NoApps />
       ) : (
         <Loaded data={data}>
-          {({ connections, next }) =>
-            connections.length === 0 ? (
-              <Empty>{t('noConnections')}</Empty>
-            ) : (
-              <Card>
-                <Table label={t('connections')} head={[t('socket'), t('user'), t('address'), t('transport'), t('client'), t('since'), t('silent')]}>
-                  {connections.map((connection) => (
-                    <tr key={connection.socket_id}>
-                      <td>
-                        <a class="mono" href={link('connections', connection.socket_id)}>
-                          {connection.socket_id}
-                        </a>
-                      </td>
-                      <td>{connection.user_id}</td>
-                      <td>{connection.address}</td>
-                      <td>{connection.transport && named('transport', connection.transport)}</td>
-                      <td>{connection.client}</td>
-                      <td>{span(connection.connected_seconds)}</td>
-                      <td>{span(connection.silent_seconds)}</td>
-                    </tr>
-                  ))}
-                </Table>
-                <Pager before={after} next={next} onMove={setAfter} />
-              </Card>
-            )
-          }
+          {({ connections, next, unanswered }) => (
+            <>
+              <Unanswered count={unanswered} />
+              {connections.length === 0 ? (
+                <Empty>{t('noConnections')}</Empty>
+              ) : (
+                <Card>
+                  <Table isTight label={t('connections')} head={[t('socket'), t('user'), t('address'), t('transport'), t('client'), t('node'), t('since'), t('silent')]}>
+                    {connections.map((connection) => (
+                      <tr key={connection.socket_id}>
+                        <td>
+                          <a class="mono" href={link('connections', connection.socket_id)}>
+                            {connection.socket_id}
+                          </a>
+                        </td>
+                        <td>{connection.user_id}</td>
+                        <td>{connection.address}</td>
+                        <td>{connection.transport && named('transport', connection.transport)}</td>
+                        <td>{connection.client}</td>
+                        <td>{connection.node}</td>
+                        <td>{span(connection.connected_seconds)}</td>
+                        <td>{span(connection.silent_seconds)}</td>
+                      </tr>
+                    ))}
+                  </Table>
+                  <Pager before={after} next={next} onMove={setAfter} />
+                </Card>
+              )}
+            </>
+          )}
         </Loaded>
       )}
-      <p class="hint">{t('thisNodeOnly')}</p>
     </Page>
   );
 }
@@ -96,6 +100,7 @@ function ConnectionView({ socket, mayChange }: { socket: string; mayChange: bool
                 <Facts
                   facts={[
                     [t('app'), <a href={link('apps', connection.app_id)}>{connection.app_id}</a>],
+                    [t('node'), connection.node],
                     [t('user'), connection.user_id],
                     [t('address'), connection.address],
                     [t('transport'), connection.transport && named('transport', connection.transport)],

@@ -2,7 +2,7 @@
 
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 
-import { feed, type FeedEvent, session } from '../api';
+import { feed, type FeedEvent, get } from '../api';
 import type { Place } from '../console';
 import { Card, Choice, Code, Copy, Empty, Field, Page, pretty, State } from '../parts/basics';
 import { AppPicker } from '../parts/picker';
@@ -21,6 +21,7 @@ const KINDS = [
   'api_event',
   'client_event',
   'client_error',
+  'turned_away',
   'webhook',
   'cache_miss',
   'subscription_count',
@@ -143,7 +144,7 @@ function Details({ entry }: { entry: Entry }) {
 }
 
 function colour({ kind, outcome }: FeedEvent): 'good' | 'soon' | 'bad' | 'plain' {
-  if (kind === 'client_error' || (kind === 'webhook' && outcome !== 'delivered')) {
+  if (kind === 'client_error' || kind === 'turned_away' || (kind === 'webhook' && outcome !== 'delivered')) {
     return 'bad';
   }
   if (kind === 'api_event' || kind === 'client_event' || kind === 'webhook') {
@@ -153,7 +154,7 @@ function colour({ kind, outcome }: FeedEvent): 'good' | 'soon' | 'bad' | 'plain'
 }
 
 function summary(entry: FeedEvent): string {
-  const { app_id, channel, event, socket_id, user_id, data, data_bytes, count, code, message, url, outcome, status } = entry;
+  const { app_id, channel, event, socket_id, user_id, data, data_bytes, count, code, message, address, url, outcome, status } = entry;
   return [
     app_id,
     channel,
@@ -163,6 +164,7 @@ function summary(entry: FeedEvent): string {
     status && `HTTP ${status}`,
     code,
     message,
+    address,
     socket_id,
     user_id && `@${user_id}`,
     count !== undefined && number(count),
@@ -212,7 +214,8 @@ function useFeed(app: string, filter: Filter, isPaused: boolean) {
       setState('connecting');
       // The browser tries again by itself, except after a refusal.
       if (source.readyState === EventSource.CLOSED) {
-        session().catch(() => {});
+        // Shows the door, if that is why.
+        get('/apps?limit=1').catch(() => {});
       }
     };
     // Once for many events: a page that is drawn for each would not keep up.

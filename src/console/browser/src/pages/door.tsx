@@ -5,7 +5,7 @@ import { useState } from 'preact/hooks';
 import { begin, type Session, signIn } from '../api';
 import { useAction } from '../data';
 import { Choice, Field, Problem } from '../parts/basics';
-import { go, parts } from '../route';
+import { go, useRoute } from '../route';
 import { LANGUAGES, type Language, t } from '../words';
 
 interface DoorProps {
@@ -54,7 +54,7 @@ function SignIn({ onSession, hasEnded }: { onSession: (session: Session) => void
 }
 
 function Begin({ onSession }: { onSession: (session: Session) => void }) {
-  const [page, invitation = ''] = parts();
+  const [page, invitation = ''] = useRoute();
   const [name, setName] = useState('');
   const [password, setPassword] = useState('');
   const making = useAction(async () => {

@@ -1,21 +1,76 @@
-// The node that answers: how it is, and what it stands in touch with.
+// The nodes of the deployment: how each is, and what it stands in touch with.
+
+import { useState } from 'preact/hooks';
 
 import { get, type History, type Node } from '../api';
 import { useData } from '../data';
-import { Card, Facts, Loaded, Page, State, Table } from '../parts/basics';
+import { Card, Facts, Loaded, Page, State, Table, Unanswered } from '../parts/basics';
 import { bytes, number, span, t } from '../words';
 
+interface NodeList {
+  nodes: Node[];
+  unanswered: number;
+}
+
 export function NodesPage() {
-  const data = useData(async () => (await get<{ nodes: Node[] }>('/nodes')).nodes, [], 3);
+  const data = useData(() => get<NodeList>('/nodes'), [], 3);
+  const [chosen, setChosen] = useState<string>();
   return (
     <Page title={t('nodes')}>
-      <Loaded data={data}>{(nodes) => <>{nodes.map((node) => <NodeCard key={node.name} node={node} />)}</>}</Loaded>
-      <p class="hint">{t('thisNodeOnly')}</p>
+      <Loaded data={data}>
+        {({ nodes, unanswered }) => {
+          const shown = nodes.find((node) => node.name === chosen) ?? nodes[0]!;
+          return (
+            <>
+              <Unanswered count={unanswered} />
+              {nodes.length > 1 && <AllNodes nodes={nodes} shown={shown} onChoose={setChosen} />}
+              <NodeCards key={shown.name} node={shown} />
+            </>
+          );
+        }}
+      </Loaded>
     </Page>
   );
 }
 
-function NodeCard({ node }: { node: Node }) {
+function AllNodes({ nodes, shown, onChoose }: { nodes: Node[]; shown: Node; onChoose: (name: string) => void }) {
+  return (
+    <Card>
+      <Table isTight label={t('nodes')} head={[t('name'), t('state'), t('connections'), t('version'), t('uptime'), t('problem')]}>
+        {nodes.map((node) => (
+          <tr key={node.name}>
+            <td>
+              <button type="button" class="small" aria-pressed={node === shown} onClick={() => onChoose(node.name)}>
+                {node.name}
+              </button>
+              {node.is_this && <span class="soft"> {t('thisNode')}</span>}
+            </td>
+            <td>
+              <Serving node={node} />
+            </td>
+            <td>
+              {number(node.connections)} / {number(node.max_connections)}
+            </td>
+            <td>{node.version}</td>
+            <td>{span(node.uptime_seconds)}</td>
+            <td>{problems(node).join('; ')}</td>
+          </tr>
+        ))}
+      </Table>
+    </Card>
+  );
+}
+
+/** What an operator should know of a node before looking at it closely. */
+function problems(node: Node): string[] {
+  return [node.degraded, node.database_is_up === false && `${t('database')}: ${t('down')}`, ...node.adapters.filter((adapter) => !adapter.is_up).map((adapter) => `${adapter.name}: ${t('down')}`)].filter((text) => typeof text === 'string');
+}
+
+function Serving({ node }: { node: Node }) {
+  return <State kind={node.is_draining ? 'soon' : 'good'}>{t(node.is_draining ? 'draining' : 'serving')}</State>;
+}
+
+function NodeCards({ node }: { node: Node }) {
   const share = node.connections / Math.max(node.max_connections, 1);
   return (
     <>
@@ -24,7 +79,7 @@ function NodeCard({ node }: { node: Node }) {
           facts={[
             [t('version'), node.version],
             [t('uptime'), span(node.uptime_seconds)],
-            [t('state'), <State kind={node.is_draining ? 'soon' : 'good'}>{t(node.is_draining ? 'draining' : 'serving')}</State>],
+            [t('state'), <Serving node={node} />],
             [t('engine'), engine(node)],
             [t('database'), database(node)],
           ]}
@@ -54,12 +109,14 @@ function NodeCard({ node }: { node: Node }) {
       )}
       {node.figures.length > 0 && (
         <Card title={t('engineFigures')}>
-          <Table label={t('engineFigures')} head={[t('name'), t('value'), t('meaning')]}>
+          <Table label={t('engineFigures')} head={[t('name'), t('value')]}>
             {node.figures.map((figure) => (
               <tr key={figure.name}>
-                <td class="mono">{figure.name}</td>
+                <td>
+                  <span class="mono figure-name">{figure.name}</span>
+                  <p class="hint">{figure.help}</p>
+                </td>
                 <td>{number(figure.value)}</td>
-                <td>{figure.help}</td>
               </tr>
             ))}
           </Table>

@@ -8,6 +8,7 @@ import { Area, Card, Choice, Field, Problem, Sure, Switch } from '../parts/basic
 import { go } from '../route';
 import { named, t, type Word } from '../words';
 import type { AppProps } from './app';
+import { HistoryRules } from './history';
 
 const SWITCHES = ['enabled', 'client_events', 'subscription_count', 'watchlist', 'authorized_connections', 'tls_only', 'bind_sessions', 'webhook_batching', 'subscription_errors', 'soketi_answers'] as const;
 
@@ -82,6 +83,7 @@ export function SettingsTab({ app, mayChange, reload }: AppProps) {
             }}
           />
         </Card>
+        <HistoryRules rules={draft.history} onRules={(history) => change({ history })} mayChange={mayChange} />
         <Problem error={saving.error ?? deleting.error} />
         {mayChange && (
           <div class="split">

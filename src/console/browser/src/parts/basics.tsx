@@ -49,6 +49,18 @@ export function Loaded<T>({ data, children }: { data: Data<T>; children: (value:
   );
 }
 
+/** Says that some nodes are missing in what is shown, if there are any. */
+export function Unanswered({ count }: { count: number }) {
+  if (count === 0) {
+    return null;
+  }
+  return (
+    <p class="notice soon" role="status">
+      {t('unanswered', { count })}
+    </p>
+  );
+}
+
 export function Empty({ children }: { children: ComponentChildren }) {
   return <p class="empty">{children}</p>;
 }
@@ -82,10 +94,10 @@ export function Card({ title, actions, children }: { title?: string; actions?: C
   );
 }
 
-/** A table that may be wider than the phone it is read on. */
-export function Table({ label, head, children }: { label: string; head: ComponentChildren[]; children: ComponentChildren }) {
+/** A table that may be wider than the phone it is read on. One line for each row, if it has short cells only. */
+export function Table({ label, head, isTight, children }: { label: string; head: ComponentChildren[]; isTight?: boolean; children: ComponentChildren }) {
   return (
-    <div class="table" role="region" aria-label={label} tabIndex={0}>
+    <div class={isTight ? 'table tight' : 'table'} role="region" aria-label={label} tabIndex={0}>
       <table>
         <thead>
           <tr>

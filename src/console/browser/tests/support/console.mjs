@@ -1,5 +1,6 @@
 // The console of a real server, in headless Chromium.
 
+import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -25,7 +26,7 @@ export const VIEWER = { name: 'bob', password: 'battery staple' };
 const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 
 /** A server with two apps in the file, and a database for more. */
-export async function startConsole(t, { secret = SECRET, app = '', limits = '' } = {}) {
+export async function startConsole(t, { secret = SECRET, app = '', limits = '', tables = '' } = {}) {
   const folder = await mkdtemp(path.join(tmpdir(), 'fanfare-console-'));
   atEnd(t, () => rm(folder, { recursive: true }));
   return startServer(t, {
@@ -38,7 +39,7 @@ url = "sqlite://${folder}/fanfare.db"
 id = "${SECOND.id}"
 key = "${SECOND.key}"
 secret = "${SECOND.secret}"
-`,
+${tables}`,
   });
 }
 
@@ -93,7 +94,6 @@ export class Person {
   /** Makes the first account, as the link in the log asks for. */
   async begin(server, { name, password }) {
     await this.page.goto(`${this.url}#/begin/${await invitation(server)}`);
-    await this.page.reload();
     await this.page.getByLabel('Name').fill(name);
     await this.page.getByLabel('Password').fill(password);
     await this.page.getByRole('button', { name: 'Make the account' }).click();
@@ -142,6 +142,28 @@ export class Person {
       await this.page.screenshot({ path: path.join(PICTURES, `${name}.png`), fullPage: true });
     }
   }
+}
+
+/** Looks at a page in light and dark and on a phone. */
+export async function looksAt(person, name) {
+  const { page } = person;
+  for (const [look, scheme, width] of [
+    ['light', 'light', 1280],
+    ['dark', 'dark', 1280],
+    ['phone', 'light', 390],
+  ]) {
+    await page.emulateMedia({ colorScheme: scheme });
+    await page.setViewportSize({ width, height: 900 });
+    await person.picture(`${name}-${look}`);
+    assert.ok(await person.isAsWideAsTheScreen(), `${name} is wider than the screen (${look})`);
+    // A narrow page has the same content, a dark one the same but its colours.
+    if (look !== 'phone') {
+      const options = look === 'dark' ? { runOnly: ['color-contrast'] } : {};
+      assert.deepEqual(await person.stumbles(options), [], `${name} (${look})`);
+    }
+  }
+  await page.emulateMedia({ colorScheme: 'light' });
+  await page.setViewportSize({ width: 1280, height: 900 });
 }
 
 export { APP };
