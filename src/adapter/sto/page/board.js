@@ -34,21 +34,22 @@ function tile(order) {
   return make(
     'li',
     { 'data-order': order.id },
-    make('div', {}, make('span', { class: 'number' }, numberOf(order)), ...chips),
-    make('span', { class: 'vehicle' }, vehicleOf(order)),
+    make('span', { class: 'number' }, numberOf(order)),
+    make('div', {}, ...chips, make('span', { class: 'vehicle' }, vehicleOf(order))),
   );
 }
 
-/** Fills a list with as much as has room, and says how many more there are. */
-function fill(list, items) {
+/** Fills a list with as much as has room; `more` says how many are left out. */
+function fill(list, more, items) {
   list.replaceChildren(...items);
+  more.hidden = true;
   let hidden = 0;
   // On a screen that scrolls nothing is cut off.
   while (list.scrollHeight > list.clientHeight + 1 && list.children.length > 1) {
-    list.querySelector('.more')?.remove();
-    list.lastElementChild.remove();
     hidden += 1;
-    list.append(make('li', { class: 'more' }, `+ ${say('more', { count: hidden })}`));
+    more.hidden = false;
+    more.textContent = `+ ${say('more', { count: hidden })}`;
+    list.lastElementChild.remove();
   }
 }
 
@@ -118,17 +119,18 @@ function show() {
     const items = queue.filter((order) => zoneOf(order) === zone);
     const list = make('ol', {});
     const head = make('h2', {}, make('span', {}, say(zone)), make('span', {}, String(items.length)));
-    const column = make('section', { 'data-zone': zone, 'aria-label': say(zone) }, head, list);
-    return { column, list, items };
+    const more = make('p', { class: 'more', hidden: true });
+    const column = make('section', { 'data-zone': zone, 'aria-label': say(zone) }, head, list, more);
+    return { column, list, more, items };
   });
   if (columns.length === 0) {
     const text = make('p', { class: 'none' }, say('nobodyWaits'));
     columns.push({ column: make('section', {}, text), items: [] });
   }
   element('waiting').replaceChildren(...columns.map(({ column }) => column));
-  for (const { column, list, items } of columns) {
+  for (const { column, list, more, items } of columns) {
     if (items.length > 0) {
-      fill(list, items.map(tile));
+      fill(list, more, items.map(tile));
     } else if (list) {
       column.append(make('p', { class: 'none' }, say('nobodyWaits')));
     }
@@ -212,7 +214,8 @@ tick();
 setInterval(tick, 5_000);
 stayAwake();
 document.addEventListener('visibilitychange', stayAwake);
-addEventListener('resize', () => document.body.dataset.state === 'shown' && show());
+// The bar at the foot takes room as well.
+new ResizeObserver(() => document.body.dataset.state === 'shown' && show()).observe(document.querySelector('main'));
 
 const token = knownToken();
 const pusher = await connect({
