@@ -154,7 +154,7 @@ test('pages of the car service', { concurrency: 3 }, async (t) => {
   it('the queue is joined from a QR code: what is missing is said', async (t, hall) => {
     await hall.open();
     const page = await hall.page('queue/status/?token=of-the-code', PHONE);
-    await page.getByLabel('Telephone').fill('12');
+    await page.getByRole('textbox', { name: 'Telephone' }).fill('12');
     await page.getByRole('button', { name: 'Get a number' }).click();
     await page.getByText('with its country code').waitFor();
     const lost = await hall.page('queue/status/', PHONE);
