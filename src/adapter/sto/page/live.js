@@ -92,7 +92,7 @@ export async function connect({ params = () => ({}), token, onRefused }) {
     wssPort: port,
     wsPath: ROOT.pathname.replace(/\/$/, ''),
     forceTLS: isSecure,
-    enabledTransports: ['ws', 'wss'],
+    enabledTransports: isSecure ? ['ws', 'wss'] : ['ws'],
     disableStats: true,
     channelAuthorization: {
       customHandler: ({ socketId, channelName }, callback) => {
