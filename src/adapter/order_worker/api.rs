@@ -520,7 +520,7 @@ mod tests {
             ("https://a.example/x/y", "https://a.example"),
             ("http://127.0.0.1:6001", "http://127.0.0.1:6001"),
         ] {
-            assert_eq!(origin(url), expected);
+            assert_eq!(page::origin(url), expected);
         }
     }
 
