@@ -162,7 +162,7 @@ impl Events {
     /// Keeps the connection up until `stop`.
     pub(super) async fn keep(&self, sto: &Arc<Sto>, stop: &CancellationToken) {
         let work = |session: Session| async move {
-            match self.work(sto, &session).await {
+            match Box::pin(self.work(sto, &session)).await {
                 Ok(never) => match never {},
                 Err(trouble) => trouble,
             }
