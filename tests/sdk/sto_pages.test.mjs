@@ -18,10 +18,27 @@ const PATIENCE_MS = 40_000;
 
 let numbers = 100;
 
-test('pages of the car service', { concurrency: 3 }, async (t) => {
+test('pages of the car service', { concurrency: 4 }, async (t) => {
   const [browser, scripts] = await Promise.all([startBrowser(t), startBackEnd(t, undefined, { files: FILES })]);
   const tests = [];
   const it = (name, run) => tests.push(t.test(name, (t) => run(t, new Hall(t, browser, scripts))));
+
+  it('a board says since when it is offline, and comes back by itself', async (t, hall) => {
+    await hall.open();
+    await hall.create({ zone: 'workshop' });
+    const page = await hall.page(`adapters/sto/board?lang=ru#token=${sign('display')}`);
+    await page.waitForSelector('[data-state=shown][data-connection=live]');
+    await hall.server.kill();
+    await page.waitForSelector('[data-connection=offline]');
+    assert.match(await page.textContent('#offline'), /^Нет связи с \d\d:\d\d\./);
+    assert.ok(await page.isVisible('#waiting .number'), 'what was known stays');
+
+    await hall.server.start();
+    await page.waitForSelector('[data-connection=live]');
+    assert.equal(await page.textContent('#offline'), '');
+    const order = await hall.create({ zone: 'diagnostic' });
+    await page.waitForSelector(`[data-order="${order.id}"]`);
+  });
 
   it('a board shows who is called, who waits and who is ready', async (t, hall) => {
     await hall.open();
@@ -69,23 +86,6 @@ test('pages of the car service', { concurrency: 3 }, async (t) => {
     // Two centimetres on a screen that is 1.2 m wide: 5 m are no distance.
     const height = await page.$eval('#waiting .number', (number) => parseFloat(getComputedStyle(number).fontSize));
     assert.ok(height >= 64, `${height} px`);
-  });
-
-  it('a board says since when it is offline, and comes back by itself', async (t, hall) => {
-    await hall.open();
-    await hall.create({ zone: 'workshop' });
-    const page = await hall.page(`adapters/sto/board?lang=ru#token=${sign('display')}`);
-    await page.waitForSelector('[data-state=shown][data-connection=live]');
-    await hall.server.kill();
-    await page.waitForSelector('[data-connection=offline]');
-    assert.match(await page.textContent('#offline'), /^Нет связи с \d\d:\d\d\./);
-    assert.ok(await page.isVisible('#waiting .number'), 'what was known stays');
-
-    await hall.server.start();
-    await page.waitForSelector('[data-connection=live]');
-    assert.equal(await page.textContent('#offline'), '');
-    const order = await hall.create({ zone: 'diagnostic' });
-    await page.waitForSelector(`[data-order="${order.id}"]`);
   });
 
   it('a mechanic without a token is asked for it, and hears of the orders of the zone', async (t, hall) => {
