@@ -3,7 +3,7 @@
 //!
 //! Know the [`Publisher`](crate::hub::Publisher) or the HTTP API, what [`ground`] shows
 //! of the hub, and their own client library; nothing of sessions and transports, and of
-//! each other only [`auth`], [`broker`], [`client`] and [`trust`].
+//! each other only [`auth`], [`broker`], [`client`], [`page`] and [`trust`].
 
 pub mod auth;
 pub mod broker;
@@ -11,6 +11,8 @@ pub mod chat;
 pub mod client;
 pub mod ground;
 pub mod order_worker;
+mod page;
 pub mod rooms;
+pub mod sto;
 pub mod supervisor;
 pub mod trust;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::check_url;
 use super::broker::{self, BrokerUrl};
+use super::sto::StoConfig;
 use super::{ConfigError, Secret};
 
 /// The longest grace, in milliseconds.
@@ -31,6 +32,8 @@ pub struct AdaptersConfig {
     pub rooms: RoomsConfig,
     /// The chat.
     pub chat: ChatConfig,
+    /// The car service.
+    pub sto: StoConfig,
 }
 
 /// The realtime service of a call centre: rooms, broadcasts, who is online.
@@ -121,6 +124,7 @@ impl Default for AdaptersConfig {
             vacate_grace_ms: 3_000,
             rooms: RoomsConfig::default(),
             chat: ChatConfig::default(),
+            sto: StoConfig::default(),
         }
     }
 }
@@ -252,7 +256,8 @@ impl AdaptersConfig {
                 "a text that is not empty; without the key all broadcasts are refused",
             ));
         }
-        self.chat.check()
+        self.chat.check()?;
+        self.sto.check()
     }
 }
 

@@ -394,6 +394,77 @@ pub const OWN_NAMES: &[(&str, &str, Form)] = &[
         "adapters.chat.membership_url",
         Form::Text,
     ),
+    (
+        "FANFARE_ADAPTERS_STO_ENABLED",
+        "adapters.sto.enabled",
+        Form::Flag,
+    ),
+    ("FANFARE_ADAPTERS_STO_APP", "adapters.sto.app", Form::Text),
+    (
+        "FANFARE_ADAPTERS_STO_WEBHOOK_TOKEN",
+        "adapters.sto.webhook_token",
+        Form::Text,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_PORT",
+        "adapters.sto.port",
+        Form::Number,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_BROADCAST_INTERVAL_MS",
+        "adapters.sto.broadcast_interval_ms",
+        Form::Number,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_SEND_UNCHANGED",
+        "adapters.sto.send_unchanged",
+        Form::Flag,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_HEARTBEAT_S",
+        "adapters.sto.heartbeat_s",
+        Form::Number,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_PUBLIC_DISPLAYS",
+        "adapters.sto.public_displays",
+        Form::Flag,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_PUSHER_JS",
+        "adapters.sto.pusher_js",
+        Form::Text,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_UTC_OFFSET_MINUTES",
+        "adapters.sto.utc_offset_minutes",
+        Form::Number,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_ORDERS_URL",
+        "adapters.sto.orders_url",
+        Form::Text,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_BROKER_URL",
+        "adapters.sto.broker_url",
+        Form::Text,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_PREFETCH",
+        "adapters.sto.prefetch",
+        Form::Number,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_OUTBOX",
+        "adapters.sto.outbox",
+        Form::Number,
+    ),
+    (
+        "FANFARE_ADAPTERS_STO_DEAD_LETTERS",
+        "adapters.sto.dead_letters",
+        Form::Text,
+    ),
     ("FANFARE_STORE_URL", "store.url", Form::Text),
     ("FANFARE_STORE_MASTER_KEY", "store.master_key", Form::Text),
     (
@@ -638,6 +709,18 @@ const CHAT_NAMES: &[ForeignName] = &[
     foreign("CHAT3_BINDINGS", "adapters.chat.bindings", Form::List),
 ];
 
+/// Names of the car service's old gateway, which count only where that is turned on.
+const STO_NAMES: &[ForeignName] = &[
+    foreign("WS_PORT", "adapters.sto.port", Form::Number),
+    foreign("STO_WS_PORT", "adapters.sto.port", Form::Number),
+    foreign(
+        "STO_BROADCAST_INTERVAL_MS",
+        "adapters.sto.broadcast_interval_ms",
+        Form::Number,
+    ),
+    foreign("RABBITMQ_URL", "adapters.sto.broker_url", Form::Text),
+];
+
 /// Beginnings of foreign names, to tell which of them mean nothing here.
 const FOREIGN_PREFIXES: [&str; 3] = ["SOKETI_", "REVERB_", "PUSHER_"];
 
@@ -769,6 +852,9 @@ impl Environment {
         }
         if is_wanted("chat", "FANFARE_ADAPTERS_CHAT_ENABLED") {
             environment.read_adapter(CHAT_NAMES, variables)?;
+        }
+        if is_wanted("sto", "FANFARE_ADAPTERS_STO_ENABLED") {
+            environment.read_adapter(STO_NAMES, variables)?;
         }
         for (name, key, form) in OWN_NAMES {
             let Some(text) = variables.get(*name) else {

@@ -225,7 +225,7 @@ fn shown(value: Option<&Value>, path: &[String]) -> String {
     let is_secret = path.iter().any(|segment| {
         matches!(
             segment.as_str(),
-            "secret" | "keys" | "headers" | "token" | "jwt_secret" | "webhook_token"
+            "secret" | "keys" | "headers" | "token" | "jwt_secret" | "webhook_token" | "orders_url"
         )
     }) || path.first().is_some_and(|section| section == "store");
     match value {

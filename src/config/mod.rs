@@ -23,6 +23,7 @@ mod raw_ws;
 mod redis_names;
 mod seconds;
 mod server;
+mod sto;
 mod store;
 mod unsupported;
 mod usage;
@@ -58,6 +59,7 @@ pub use self::order_worker::{
 };
 pub use self::raw_ws::RawWsConfig;
 pub use self::server::{CertificateConfig, ServerConfig, TlsConfig};
+pub use self::sto::{DeadLetters, StoConfig};
 pub use self::store::StoreConfig;
 pub use self::unsupported::Loss;
 pub use self::usage::UsageConfig;
@@ -210,15 +212,20 @@ impl Config {
         self.admin.check()?;
         self.adapters.check()?;
         let (rooms, chat) = (&self.adapters.rooms, &self.adapters.chat);
+        let sto = &self.adapters.sto;
         if rooms.enabled {
             self.check_app("adapters.rooms.app", rooms.app.as_deref())?;
         }
         if chat.enabled {
             self.check_app("adapters.chat.app", chat.app.as_deref())?;
         }
-        self.auth.check(rooms.enabled || chat.enabled)?;
+        if sto.enabled {
+            self.check_app("adapters.sto.app", sto.app.as_deref())?;
+        }
+        self.auth
+            .check(rooms.enabled || chat.enabled || sto.enabled)?;
         // As `server::auth_config` has it.
-        if self.auth.enabled || rooms.enabled || chat.enabled {
+        if self.auth.enabled || rooms.enabled || chat.enabled || sto.enabled {
             self.check_app("auth.app", self.auth.app.as_deref())?;
         }
         let mut ids = HashSet::new();
@@ -259,7 +266,7 @@ impl Config {
             .map(AppId::new)
     }
 
-    /// The pages of a call centre or a chat are named once, for HTTP paths and
+    /// The pages of a call centre, a chat or a car service are named once, for HTTP paths and
     /// WebSockets.
     fn share_origins(&mut self) {
         let origins = self.auth.allowed_origins.clone();
@@ -267,7 +274,12 @@ impl Config {
             return;
         }
         let (rooms, chat) = (&self.adapters.rooms, &self.adapters.chat);
-        let adapters = [(rooms.enabled, &rooms.app), (chat.enabled, &chat.app)];
+        let sto = &self.adapters.sto;
+        let adapters = [
+            (rooms.enabled, &rooms.app),
+            (chat.enabled, &chat.app),
+            (sto.enabled, &sto.app),
+        ];
         let ids: Vec<_> = adapters
             .into_iter()
             .filter(|(is_enabled, _)| *is_enabled)

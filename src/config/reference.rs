@@ -66,6 +66,14 @@ fn with_every_key() -> Config {
         membership_url: Some("https://example.com/".to_owned()),
         ..ChatConfig::default()
     };
+    config.adapters.sto = StoConfig {
+        app: Some("id".to_owned()),
+        webhook_token: Some("token".into()),
+        port: Some(3002),
+        orders_url: Some("postgres://127.0.0.1/sto".into()),
+        broker_url: Some("amqp://127.0.0.1:5672/".into()),
+        ..StoConfig::default()
+    };
     config.auth = AuthConfig {
         app: Some("id".to_owned()),
         jwt_secret: Some("secret".into()),

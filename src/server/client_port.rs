@@ -9,6 +9,7 @@ use hyper::{Request, StatusCode};
 use crate::adapter::auth::AuthEndpoint;
 use crate::adapter::chat::Chat;
 use crate::adapter::rooms::Rooms;
+use crate::adapter::sto::Sto;
 use crate::api::{Admin, Api, Health, SignedPath, TestLog, statistics};
 use crate::console;
 use crate::http::{Answer, Handler, Peer, text_answer};
@@ -28,6 +29,8 @@ pub(super) struct ClientPort {
     pub(super) rooms: Option<Arc<Rooms>>,
     /// Absent: there is no chat.
     pub(super) chat: Option<Arc<Chat>>,
+    /// Absent: there is no car service.
+    pub(super) sto: Option<Arc<Sto>>,
     pub(super) http_fallback: Option<Arc<HttpFallback>>,
     pub(super) path_prefix: String,
 }
@@ -77,6 +80,9 @@ impl Handler for ClientPort {
         }
         if let Some(chat) = self.chat.as_ref().filter(|_| Chat::owns(path)) {
             return Box::pin(chat.handle(request, peer)).await;
+        }
+        if let Some(sto) = self.sto.as_ref().filter(|_| Sto::owns(path)) {
+            return Box::pin(sto.handle(request, peer)).await;
         }
         // Before the fallback, whose paths begin alike.
         if let Some(auth) = self.auth.as_ref().filter(|_| AuthEndpoint::owns(path)) {

@@ -29,6 +29,7 @@ use crate::adapter::auth::{AuthEndpoint, Authority};
 use crate::adapter::chat::Chat;
 use crate::adapter::ground::{Adapter, Ground};
 use crate::adapter::rooms::Rooms;
+use crate::adapter::sto::Sto;
 use crate::adapter::supervisor::Adapters;
 use crate::api::{Admin, AdminParts, Api, ApiFigures, Health, Ops, Sources, TestLog};
 use crate::apps::{AppStore, ConfigFileApps};
@@ -63,10 +64,12 @@ pub struct Server {
     listener: Listener,
     tls_listener: Option<Listener>,
     rooms_listener: Option<Listener>,
+    sto_listener: Option<Listener>,
     ops_listener: Listener,
     address: SocketAddr,
     tls_address: Option<SocketAddr>,
     rooms_address: Option<SocketAddr>,
+    sto_address: Option<SocketAddr>,
     metrics_address: SocketAddr,
     certificates: Option<Arc<Certificates>>,
     meters: Arc<Meters>,
@@ -145,6 +148,14 @@ impl Server {
             .map(|port| {
                 let address = SocketAddr::new(config.server.host, port);
                 open(address, None, settings.clone(), "adapters.rooms.port")
+            })
+            .transpose()?;
+        let sto = Some(&config.adapters.sto).filter(|sto| sto.enabled);
+        let sto_listener = sto
+            .and_then(|sto| sto.port)
+            .map(|port| {
+                let address = SocketAddr::new(config.server.host, port);
+                open(address, None, settings.clone(), "adapters.sto.port")
             })
             .transpose()?;
         let ops_listener = match inherited.take_tcp_listener(1)? {
@@ -263,9 +274,23 @@ impl Server {
             let node = node_name(config.server.port);
             Some(Arc::new(Chat::new(ground, chat, grace, &node)?))
         });
+        let sto = sto
+            .zip(signs_in.clone())
+            .and_then(|(sto, (auth, authority))| {
+                let app = config.app_id(sto.app.as_deref())?;
+                let (hub, apps) = (Arc::clone(&hub), Arc::clone(&apps));
+                let ground = Ground::new(hub, apps, app, config.adapters.vacate_grace());
+                let node = node_name(config.server.port);
+                Some(Sto::new(ground, sto, auth, authority, &node).map(Arc::new))
+            })
+            .transpose()?;
         let rooms_adapter = rooms.clone().map(|rooms| rooms as Arc<dyn Adapter>);
         let chat_adapter = chat.clone().map(|chat| chat as Arc<dyn Adapter>);
-        let adapters: Vec<_> = rooms_adapter.into_iter().chain(chat_adapter).collect();
+        let sto_adapter = sto.clone().map(|sto| sto as Arc<dyn Adapter>);
+        let adapters: Vec<_> = [rooms_adapter, chat_adapter, sto_adapter]
+            .into_iter()
+            .flatten()
+            .collect();
         let consumed = adapters.iter().flat_map(|adapter| adapter.consumes());
         hub.consume(consumed.collect());
         let adapters = Adapters::new(adapters);
@@ -334,6 +359,7 @@ impl Server {
                 auth,
                 rooms,
                 chat,
+                sto,
                 http_fallback,
                 path_prefix: config.server.path_prefix.clone(),
             }),
@@ -361,9 +387,11 @@ impl Server {
             metrics_address,
             tls_address: tls_listener.as_ref().map(Listener::address).transpose()?,
             rooms_address: rooms_listener.as_ref().map(Listener::address).transpose()?,
+            sto_address: sto_listener.as_ref().map(Listener::address).transpose()?,
             listener,
             tls_listener,
             rooms_listener,
+            sto_listener,
             ops_listener,
             certificates,
             shutdown_grace: config.server.shutdown_grace,
@@ -391,6 +419,12 @@ impl Server {
     #[must_use]
     pub fn rooms_address(&self) -> Option<SocketAddr> {
         self.rooms_address
+    }
+
+    /// The further port of the car service, if it has one.
+    #[must_use]
+    pub fn sto_address(&self) -> Option<SocketAddr> {
+        self.sto_address
     }
 
     /// Where metrics and health are.
@@ -465,7 +499,7 @@ impl Server {
         }
         // Most are not to tell of the going of those who are sent to another node.
         self.adapters.start(&self.tasks, &stop, &finish);
-        let further = [self.tls_listener, self.rooms_listener];
+        let further = [self.tls_listener, self.rooms_listener, self.sto_listener];
         let on_further = further.into_iter().flatten().map(|listener| {
             let port = Arc::clone(&self.port);
             listener.run(port, stop.clone(), finish.clone(), self.tasks.clone())

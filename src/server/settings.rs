@@ -88,7 +88,12 @@ pub fn auth_config(config: &Config) -> Option<AuthConfig> {
     if chat.enabled {
         auth = chat::rules::extend(&auth, chat);
     }
-    (auth.enabled || rooms.enabled || chat.enabled).then_some(auth)
+    let sto = &config.adapters.sto;
+    // It signs for its own channels itself.
+    if sto.enabled {
+        auth.app = auth.app.or_else(|| sto.app.clone());
+    }
+    (auth.enabled || rooms.enabled || chat.enabled || sto.enabled).then_some(auth)
 }
 
 pub(super) fn webhook_settings(config: &WebhooksConfig) -> WebhookSettings {

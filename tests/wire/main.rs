@@ -42,6 +42,7 @@ mod redis_kinds;
 mod rooms;
 mod sessions;
 mod shared_past;
+mod sto;
 mod store;
 mod subscription_count;
 mod tls;

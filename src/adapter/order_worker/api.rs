@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use percent_encoding::percent_decode_str;
@@ -25,6 +24,7 @@ use super::orders::{ERROR_PREFIX, Status};
 use super::processor::PROCESS;
 use super::sealing::Sealer;
 use crate::adapter::auth::{Authority, bearer};
+use crate::adapter::page::{self, File};
 use crate::http::{
     Answer, BodyFault, Handler, Peer, answer, text_answer, value_answer, whole_body,
 };
@@ -44,22 +44,22 @@ const ATTEMPTS: u32 = 3;
 const BACKOFF: Duration = Duration::from_secs(2);
 
 /// The page, which is the same for everybody.
-const PAGE: [(&str, &str, &str); 3] = [
-    (
-        "/admin",
-        "text/html; charset=utf-8",
-        include_str!("page/index.html"),
-    ),
-    (
-        "/admin/page.js",
-        "text/javascript; charset=utf-8",
-        include_str!("page/page.js"),
-    ),
-    (
-        "/admin/page.css",
-        "text/css; charset=utf-8",
-        include_str!("page/page.css"),
-    ),
+const PAGE: [File; 3] = [
+    File {
+        path: "/admin",
+        content_type: "text/html; charset=utf-8",
+        content: include_str!("page/index.html"),
+    },
+    File {
+        path: "/admin/page.js",
+        content_type: "text/javascript; charset=utf-8",
+        content: include_str!("page/page.js"),
+    },
+    File {
+        path: "/admin/page.css",
+        content_type: "text/css; charset=utf-8",
+        content: include_str!("page/page.css"),
+    },
 ];
 
 /// Answers administrators.
@@ -367,10 +367,11 @@ impl OrdersApi {
 
     /// What needs no token, since it says nothing.
     fn public(&self, path: &str) -> Option<Answer> {
-        if let Some((_, kind, content)) = PAGE.iter().find(|(known, ..)| *known == path) {
-            let mut page = answer(StatusCode::OK, kind, Bytes::from_static(content.as_bytes()));
-            self.guard_page(&mut page);
-            return Some(page);
+        let fanfare = page::origin(&self.page.url).to_owned();
+        let sockets = fanfare.replacen("http", "ws", 1);
+        let page = page::file(&PAGE, path, &self.page.pusher_js, &[fanfare, sockets]);
+        if page.is_some() {
+            return page;
         }
         match path {
             "/admin/config.json" => {
@@ -383,24 +384,6 @@ impl OrdersApi {
             "/health" | "/up" | "/ready" => Some(text_answer(StatusCode::OK, "OK\n")),
             _ => None,
         }
-    }
-
-    /// The page runs what it came with, pusher-js, and nothing else.
-    fn guard_page(&self, page: &mut Answer) {
-        let script = origin(&self.page.pusher_js);
-        let fanfare = origin(&self.page.url);
-        let sockets = fanfare.replacen("http", "ws", 1);
-        let policy = format!(
-            "default-src 'none'; script-src 'self' {script}; style-src 'self'; connect-src 'self' {fanfare} {sockets}; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-        );
-        let headers = page.headers_mut();
-        if let Ok(policy) = HeaderValue::from_str(&policy) {
-            headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-        }
-        headers.insert(
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        );
     }
 }
 
@@ -497,14 +480,6 @@ fn shown(account: Option<Account>) -> Result<Answer, Refusal> {
     Ok(value_answer(StatusCode::OK, &json!(account)))
 }
 
-/// Scheme, host and port of a URL.
-fn origin(url: &str) -> String {
-    let end = url
-        .find("://")
-        .and_then(|scheme| url[scheme + 3..].find('/').map(|path| scheme + 3 + path));
-    url[..end.unwrap_or(url.len())].to_owned()
-}
-
 impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
@@ -545,7 +520,7 @@ mod tests {
             ("https://a.example/x/y", "https://a.example"),
             ("http://127.0.0.1:6001", "http://127.0.0.1:6001"),
         ] {
-            assert_eq!(origin(url), expected);
+            assert_eq!(page::origin(url), expected);
         }
     }
 
