@@ -484,9 +484,11 @@ impl Session {
             });
         }
         if let Some(until) = until {
-            let left = (UNIX_EPOCH + Duration::from_secs(until))
-                .duration_since(SystemTime::now())
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
                 .unwrap_or_default();
+            // A back end may say any number.
+            let left = Duration::from_secs(until).saturating_sub(now);
             let now_ms = self.app.core().now_ms();
             self.connection.end_at(now_ms.saturating_add(millis(left)));
         }

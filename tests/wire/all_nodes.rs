@@ -9,6 +9,9 @@ use tokio::net::TcpStream;
 use crate::redis::Redis;
 use crate::support::{Answer, Client, HttpClient, TestServer, eventually};
 
+/// The token of operators, for servers that are asked here.
+pub(crate) const TOKEN: &str = "the-token-of-an-operator";
+
 async fn node(redis: &Redis, token: Option<&str>) -> TestServer {
     let server = TestServer::with(|config| {
         config.engine.url = Some(redis.url().as_str().into());
@@ -23,14 +26,16 @@ async fn node(redis: &Redis, token: Option<&str>) -> TestServer {
 
 async fn ask(server: &TestServer, method: &str, path: &str) -> Answer {
     let stream = TcpStream::connect(server.address).await.unwrap();
-    let headers = [("Host", "127.0.0.1"), ("Authorization", "Bearer admin")];
+    let credentials = format!("Bearer {TOKEN}");
+    let headers = [("Host", "127.0.0.1"), ("Authorization", &*credentials)];
     HttpClient::new(stream)
         .await
         .send_with(method, &format!("/admin/v1{path}"), &headers, "")
         .await
 }
 
-async fn get(server: &TestServer, path: &str) -> Value {
+/// What the admin API of `server` answers, whose token is [`TOKEN`].
+pub(crate) async fn get(server: &TestServer, path: &str) -> Value {
     let answer = ask(server, "GET", path).await;
     assert_eq!(answer.status, 200, "{path}: {}", answer.body);
     answer.json()
@@ -39,7 +44,7 @@ async fn get(server: &TestServer, path: &str) -> Value {
 /// Three nodes that know of each other. Operators come in on the first one only.
 async fn three(redis: &Redis) -> [TestServer; 3] {
     let nodes = [
-        node(redis, Some("admin")).await,
+        node(redis, Some(TOKEN)).await,
         node(redis, None).await,
         node(redis, None).await,
     ];

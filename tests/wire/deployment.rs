@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 
+use crate::all_nodes::TOKEN;
 use crate::redis::Redis;
 use crate::support::{ID, KEY, SECRET, TestServer, soon};
 use crate::webhooks::Receiver;
@@ -81,6 +82,9 @@ impl Deployment {
             url = "{url}"
             prefix = "{prefix}"
             node_timeout = 3
+
+            [admin]
+            token = "{TOKEN}"
 
             [webhooks]
             hold_back = {hold_back}

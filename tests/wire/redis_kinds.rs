@@ -8,6 +8,7 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use redis::Value;
 use serde_json::json;
 
+use crate::all_nodes::{TOKEN, get};
 use crate::backing::{Backing, free_port};
 use crate::deployment::Deployment;
 use crate::redis::{Redis, program};
@@ -26,6 +27,7 @@ async fn node_with(url: &str, prefix: &str) -> TestServer {
         config.engine.url = Some(url.into());
         config.engine.prefix = prefix.to_owned();
         config.engine.node_timeout = Duration::from_secs(3);
+        config.admin.token = Some(TOKEN.into());
         // So that events go through the scripts too.
         everything(&mut config.apps[0]);
     })
@@ -57,6 +59,11 @@ async fn are_one(one: &TestServer, two: &TestServer, round: &str) {
     }
     let prefix = format!("presence-{round}-");
     for server in [one, two] {
+        eventually("both are listed", async || {
+            let nodes = get(server, "/nodes").await;
+            nodes["nodes"].as_array().unwrap().len() == 2 && nodes["unanswered"] == 0
+        })
+        .await;
         let parameters = [("filter_by_prefix", &*prefix), ("info", "user_count")];
         let channels = server.get("/channels", &parameters).await["channels"].clone();
         let channels = channels.as_object().unwrap();

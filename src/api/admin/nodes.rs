@@ -110,6 +110,9 @@ pub(super) struct AdapterView {
     /// Why it was down the last time.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
+    /// What it misses while it works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<String>,
 }
 
 /// Something that the node counts.
@@ -139,6 +142,7 @@ impl NodeView {
                 is_up: state.is_up,
                 restarts: state.restarts,
                 problem: state.problem,
+                missing: state.missing,
             });
         Self {
             name: parts.usage.node().to_owned(),

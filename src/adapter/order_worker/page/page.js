@@ -151,7 +151,7 @@ async function listen() {
       headers: { Authorization: `Bearer ${token}` },
     },
   });
-  pusher.connection.bind('state_change', ({ current }) => say(current === 'connected' ? 'live' : current));
+  pusher.connection.bind('state_change', ({ current }) => say(current === 'connected' ? 'subscribing' : current));
   const seen = pusher.subscribe('private-rosreestr-orders');
   seen.bind('pusher:subscription_succeeded', () => load().catch((error) => say(error.message)));
   seen.bind('pusher:subscription_error', ({ status }) => say(`refused (${status})`));
@@ -170,6 +170,13 @@ async function listen() {
     house.bind(event, (data) => {
       workers.set(data.rosreestrUserName, what(data));
       showWorkers();
+    });
+  }
+  for (const channel of [seen, house]) {
+    channel.bind('pusher:subscription_succeeded', () => {
+      if (seen.subscribed && house.subscribed) {
+        say('live');
+      }
     });
   }
   house.bind('queue.counts', showQueue);

@@ -158,7 +158,7 @@ export interface Node {
   metrics_port: number;
   figures: { name: string; help: string; value: number }[];
   history: History;
-  adapters: { name: string; is_up: boolean; restarts: number; problem?: string }[];
+  adapters: { name: string; is_up: boolean; restarts: number; problem?: string; missing?: string }[];
 }
 
 /** Past events and sessions; what counts, since the start of the node. */

@@ -41,14 +41,13 @@ export function AccountsPage({ session, mayChange }: Place) {
             <Empty>{t('noAccounts')}</Empty>
           ) : (
             <Card>
-              <Table label={t('accounts')} head={[t('name'), t('role'), t('created'), '']}>
+              <Table label={t('accounts')} head={[t('name'), t('role'), '', t('created')]}>
                 {accounts.map((account) => (
                   <tr key={account.name}>
                     <td>{account.name}</td>
                     <td>
                       <State kind="plain">{t(account.role === 'admin' ? 'roleAdmin' : 'roleViewer')}</State>
                     </td>
-                    <td>{when(account.created_ms)}</td>
                     <td>
                       {mayChange && (
                         <div class="actions">
@@ -62,6 +61,7 @@ export function AccountsPage({ session, mayChange }: Place) {
                         </div>
                       )}
                     </td>
+                    <td>{when(account.created_ms)}</td>
                   </tr>
                 ))}
               </Table>

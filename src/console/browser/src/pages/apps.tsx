@@ -34,7 +34,7 @@ export function AppsPage(place: Place) {
         <Empty>{t('noApps')}</Empty>
       ) : (
         <Card>
-          <Table label={t('apps')} head={[t('app'), t('state'), t('connections'), t('plan'), t('webhooks'), t('kept')]}>
+          <Table isTight label={t('apps')} head={[t('app'), t('state'), t('connections'), t('plan'), t('webhooks'), t('kept')]}>
             {place.apps.map((app) => (
               <tr key={app.id}>
                 <td>

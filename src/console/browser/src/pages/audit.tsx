@@ -19,18 +19,18 @@ export function AuditPage() {
             <Empty>{t('noChanges')}</Empty>
           ) : (
             <Card>
-              <Table label={t('audit')} head={[t('time'), t('who'), t('address'), t('what')]}>
+              <Table label={t('audit')} head={[t('time'), t('what'), t('who'), t('address')]}>
                 {entries.map((entry) => (
                   <tr key={entry.id}>
                     <td>
                       <time>{when(entry.at_ms)}</time>
                     </td>
-                    <td>{entry.actor}</td>
-                    <td>{entry.address}</td>
                     <td>
                       <code>{entry.action}</code>
                       {entry.detail && <p class="mono soft">{entry.detail}</p>}
                     </td>
+                    <td>{entry.actor}</td>
+                    <td>{entry.address}</td>
                   </tr>
                 ))}
               </Table>

@@ -35,7 +35,7 @@ function List(place: Place) {
           go('connections', wanted.trim());
         }}
       >
-        <div class="split">
+        <div class="split search">
           <Field label={t('socket')} type="search" value={wanted} onValue={setWanted} pattern="\s*\d+\.\d+\s*" placeholder="1234.5678" required />
           <button>{t('find')}</button>
         </div>

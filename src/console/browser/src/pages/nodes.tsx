@@ -63,7 +63,7 @@ function AllNodes({ nodes, shown, onChoose }: { nodes: Node[]; shown: Node; onCh
 
 /** What an operator should know of a node before looking at it closely. */
 function problems(node: Node): string[] {
-  return [node.degraded, node.database_is_up === false && `${t('database')}: ${t('down')}`, ...node.adapters.filter((adapter) => !adapter.is_up).map((adapter) => `${adapter.name}: ${t('down')}`)].filter((text) => typeof text === 'string');
+  return [node.degraded, node.database_is_up === false && `${t('database')}: ${t('down')}`, ...node.adapters.filter((adapter) => !adapter.is_up || adapter.missing).map((adapter) => `${adapter.name}: ${(adapter.is_up && adapter.missing) || t('down')}`)].filter((text) => typeof text === 'string');
 }
 
 function Serving({ node }: { node: Node }) {
@@ -98,10 +98,10 @@ function NodeCards({ node }: { node: Node }) {
               <tr key={adapter.name}>
                 <td>{adapter.name}</td>
                 <td>
-                  <State kind={adapter.is_up ? 'good' : 'bad'}>{t(adapter.is_up ? 'up' : 'down')}</State>
+                  <State kind={!adapter.is_up ? 'bad' : adapter.missing ? 'soon' : 'good'}>{t(adapter.is_up ? 'up' : 'down')}</State>
                 </td>
                 <td>{number(adapter.restarts)}</td>
-                <td>{adapter.problem}</td>
+                <td>{adapter.is_up ? adapter.missing : adapter.problem}</td>
               </tr>
             ))}
           </Table>

@@ -39,7 +39,13 @@ export function Chart({ title, times, series }: { title: string; times: number[]
         hooks: { setCursor: [({ cursor }) => setPointed(cursor.idx ?? undefined)] },
         axes: [
           { ...axis, size: 32, values: (_, splits) => labels(splits, customs) },
-          { ...axis, size: 56, values: (_, splits) => splits.map((value) => short(value, customs)) },
+          {
+            ...axis,
+            size: 56,
+            // There is no half of what is counted here.
+            filter: (_, splits) => splits.map((value) => (Number.isInteger(value) ? value : null)),
+            values: (_, splits) => splits.map((value) => (value === null ? '' : short(value, customs))),
+          },
         ],
         series: [
           {},

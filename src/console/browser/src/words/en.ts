@@ -80,7 +80,7 @@ export const en = {
   lastMonth: '30 days',
   connectionsNow: 'Connections',
   channelsNow: 'Channels',
-  peak: 'at most {count}',
+  peak: 'peak {count}',
   sentSinceStart: 'Sent since the start',
   receivedSinceStart: 'Received since the start',
   apiSinceStart: 'API requests',

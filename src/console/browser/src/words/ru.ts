@@ -75,7 +75,7 @@ export const ru: Words = {
   lastMonth: '30 дней',
   connectionsNow: 'Соединения',
   channelsNow: 'Каналы',
-  peak: 'не более {count}',
+  peak: 'максимум {count}',
   sentSinceStart: 'Отправлено с запуска',
   receivedSinceStart: 'Получено с запуска',
   apiSinceStart: 'Запросы API',

@@ -75,7 +75,7 @@ export const uk: Words = {
   lastMonth: '30 днів',
   connectionsNow: "З'єднання",
   channelsNow: 'Канали',
-  peak: 'не більше {count}',
+  peak: 'максимум {count}',
   sentSinceStart: 'Надіслано від запуску',
   receivedSinceStart: 'Отримано від запуску',
   apiSinceStart: 'Запити API',
