@@ -3,7 +3,7 @@
 //!
 //! Know the [`Publisher`](crate::hub::Publisher) or the HTTP API, what [`ground`] shows
 //! of the hub, and their own client library; nothing of sessions and transports, and of
-//! each other only [`auth`], [`broker`], [`client`], [`page`] and [`trust`].
+//! each other only [`auth`], [`broker`], [`client`], `page` and [`trust`].
 
 pub mod auth;
 pub mod broker;
