@@ -8,6 +8,7 @@ mod admin;
 mod api;
 mod api_authentication;
 mod auth;
+mod autobahn;
 mod backing;
 mod cache;
 mod channels;

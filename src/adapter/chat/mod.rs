@@ -13,6 +13,8 @@
 mod binding;
 mod carrier;
 mod endpoint;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod presence;
 mod queues;
 mod readers;
