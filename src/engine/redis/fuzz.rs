@@ -39,7 +39,12 @@ pub fn message(bytes: &[u8]) {
             };
             assert_eq!(read.encode(), delta.encode());
         }
-        Some(Message::Terminate | Message::Taken { .. }) => assert!(!is_event(bytes)),
+        Some(
+            Message::Terminate
+            | Message::Taken { .. }
+            | Message::Question { .. }
+            | Message::Answer { .. },
+        ) => assert!(!is_event(bytes)),
         None => {}
     }
 }
