@@ -7,6 +7,8 @@ pub mod apps;
 pub mod config;
 pub mod console;
 pub mod engine;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod http;
 pub mod hub;
 pub mod limits;

@@ -25,7 +25,8 @@ use tokio_rustls::rustls::ClientConfig;
 use crate::floor::Fault;
 use crate::report::Report;
 use crate::scenario::{
-    Batch, Broadcasts, Channels, ClientEvents, Connect, Fanout, Latency, Presence, Resume, Trigger,
+    Batch, Broadcasts, Channels, ClientEvents, Connect, Fanout, Hostile, Latency, Presence, Resume,
+    Trigger,
 };
 
 /// Measures what a Pusher-compatible server costs per delivery.
@@ -82,6 +83,8 @@ enum Scenario {
     ClientEvents(For<ClientEvents>),
     /// Cut connections with a session and have them come back for what they missed
     Resume(For<Resume>),
+    /// Attack the server, and measure what it costs and what others notice
+    Hostile(For<Hostile>),
 }
 
 #[derive(Debug, Args)]
@@ -173,6 +176,7 @@ impl Scenario {
             Self::Presence(For { scenario, server }) => (scenario.run(&server).await?, server),
             Self::ClientEvents(For { scenario, server }) => (scenario.run(&server).await?, server),
             Self::Resume(For { scenario, server }) => (scenario.run(&server).await?, server),
+            Self::Hostile(For { scenario, server }) => (scenario.run(&server).await?, server),
         })
     }
 }

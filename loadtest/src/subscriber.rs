@@ -119,23 +119,34 @@ impl Subscriber {
         channel: &str,
         user: Option<usize>,
     ) -> anyhow::Result<String> {
-        let mut data = json!({"channel": channel});
-        if channel.starts_with("private-") || channel.starts_with("presence-") {
-            let secret = AppSecret::new(&server.secret);
-            let user = user.map(|user| json!({"user_id": user.to_string()}).to_string());
-            let signature = auth::sign_channel(&secret, self.socket_id, channel, user.as_deref());
-            data["auth"] = format!("{}:{signature}", server.key).into();
-            if let Some(user) = user {
-                data["channel_data"] = user.into();
-            }
-        }
-        let text = json!({"event": "pusher:subscribe", "data": data}).to_string();
-        self.send(0x81, text.as_bytes()).await?;
+        let user = user.map(|user| json!({"user_id": user.to_string()}).to_string());
+        self.ask(server, channel, user).await?;
         let data = self
             .expect("pusher_internal:subscription_succeeded")
             .await?;
         self.rest();
         Ok(data)
+    }
+
+    /// Asks for a subscription, as the member that `channel_data` says.
+    pub(crate) async fn ask(
+        &mut self,
+        server: &Server,
+        channel: &str,
+        channel_data: Option<String>,
+    ) -> anyhow::Result<()> {
+        let mut data = json!({"channel": channel});
+        if channel.starts_with("private-") || channel.starts_with("presence-") {
+            let secret = AppSecret::new(&server.secret);
+            let signature =
+                auth::sign_channel(&secret, self.socket_id, channel, channel_data.as_deref());
+            data["auth"] = format!("{}:{signature}", server.key).into();
+            if let Some(channel_data) = channel_data {
+                data["channel_data"] = channel_data.into();
+            }
+        }
+        let text = json!({"event": "pusher:subscribe", "data": data}).to_string();
+        self.send(0x81, text.as_bytes()).await
     }
 
     /// Joins a presence channel, and returns how many members it has then.
@@ -329,21 +340,39 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Sends a short frame; a mask of zeros is a mask.
     async fn send(&mut self, first: u8, payload: &[u8]) -> anyhow::Result<()> {
-        let mut bytes = vec![first];
-        match u8::try_from(payload.len()) {
-            Ok(length @ ..=125) => bytes.push(0x80 | length),
-            _ => {
-                bytes.push(0x80 | 126);
-                bytes.extend_from_slice(&u16::try_from(payload.len())?.to_be_bytes());
-            }
-        }
-        bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(payload);
-        self.stream.write_all(&bytes).await?;
+        self.stream.write_all(&client_frame(first, payload)).await?;
         Ok(())
     }
+
+    /// The data of the next message, which has to be an `event`.
+    pub(crate) async fn event(&mut self, event: &str) -> anyhow::Result<String> {
+        self.expect(event).await
+    }
+
+    /// The connection, for those who speak for themselves.
+    pub(crate) fn into_stream(self) -> Stream {
+        self.stream
+    }
+}
+
+/// A frame of a client; a mask of zeros is a mask.
+pub(crate) fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(length @ ..=125), _) => bytes.push(0x80 | length),
+        (_, Ok(length)) => {
+            bytes.push(0x80 | 126);
+            bytes.extend_from_slice(&length.to_be_bytes());
+        }
+        _ => {
+            bytes.push(0x80 | 127);
+            bytes.extend_from_slice(&(payload.len() as u64).to_be_bytes());
+        }
+    }
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(payload);
+    bytes
 }
 
 /// The data of message `message`, due at `due_us`, filled up to `bytes`.

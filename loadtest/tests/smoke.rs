@@ -188,6 +188,48 @@ fn sessions_get_all_that_they_have_missed() {
     assert!(errors.contains("must keep the past"), "{errors}");
 }
 
+/// All attacks at the same time: whoever does nothing wrong gets every event, in order.
+#[test]
+fn no_attack_keeps_events_from_others() {
+    let server = fanfare();
+    let attacks = [
+        "slow-head",
+        "slow-body",
+        "slow-frame",
+        "half-open",
+        "one-byte-frames",
+        "pings",
+        "subscriptions",
+        "names",
+        "presence",
+        "client-events",
+        "never-read",
+        "compression",
+        "oversized",
+    ];
+    let run = |attack: &'static str| {
+        let server = &server;
+        move || {
+            let arguments = ["hostile", "--attack", attack, "--attackers", "4"];
+            load(server, &[&arguments[..], &["--seconds", "1"]].concat())
+        }
+    };
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = attacks
+            .into_iter()
+            .map(|attack| (attack, scope.spawn(run(attack))))
+            .collect();
+        for (attack, run) in runs {
+            let output = run.join().unwrap();
+
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{attack}: {errors}");
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(text.contains("memory per attacker"), "{attack}: {text}");
+        }
+    });
+}
+
 /// With an authority that only this test knows.
 #[test]
 fn fanfare_delivers_everything_over_tls() {

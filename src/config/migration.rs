@@ -111,6 +111,10 @@ const REVERB_DEFAULTS: &[Default] = &[
     ),
 ];
 
+/// Bytes of a value in an env file. A longer one is cut: the environment of a process
+/// could not hold it either.
+const MAX_VALUE: usize = 128 << 10;
+
 /// Names in soketi's JSON that are called otherwise in the environment.
 const JSON_NAMES: &[(&str, &str)] = &[
     ("host", "SOKETI_HOST"),
@@ -226,14 +230,19 @@ impl Migration {
             path: path.to_owned(),
             source,
         })?;
+        Self::of_text(from, path, &text)
+    }
+
+    /// As [`Self::read`], with the content of the file given.
+    pub(super) fn of_text(from: From, path: &Path, text: &str) -> Result<Self, ConfigError> {
         if from == From::Soketi && text.trim_start().starts_with('{') {
-            let json = serde_json::from_str(&text).map_err(|error| ConfigError::NotJson {
+            let json = serde_json::from_str(text).map_err(|error| ConfigError::NotJson {
                 path: path.to_owned(),
                 source: error,
             })?;
             return Self::of_soketi_json(&json);
         }
-        let variables = parse_env(&text);
+        let variables = parse_env(text);
         let mut migration = Self::new(Config::from_table(Table::new(), &sources(&variables))?);
         migration.compare(from, &Table::new());
         for name in variables.keys() {
@@ -391,16 +400,26 @@ fn unquote(value: &str, variables: &HashMap<String, String>) -> String {
     let mut replaced = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
-        replaced.push_str(before);
+        append(&mut replaced, before);
         let Some((name, after)) = after.split_once('}') else {
             rest = after;
             break;
         };
-        replaced.push_str(variables.get(name).map_or("", String::as_str));
+        append(
+            &mut replaced,
+            variables.get(name).map_or("", String::as_str),
+        );
         rest = after;
     }
-    replaced.push_str(rest);
+    append(&mut replaced, rest);
     replaced
+}
+
+/// Adds at most what fits. Values may repeat others that repeat others, and a file of
+/// thirty such lines would fill any memory.
+fn append(value: &mut String, more: &str) {
+    let room = MAX_VALUE.saturating_sub(value.len());
+    value.push_str(&more[..more.floor_char_boundary(room)]);
 }
 
 /// Objects and lists become names with dots, as soketi allows them too.
@@ -516,6 +535,18 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         Migration::read(from, file.path())
+    }
+
+    #[test]
+    fn values_that_repeat_one_another_fill_no_memory() {
+        let mut text = "A=xxxxxxxx\n".to_owned();
+        for _ in 0..60 {
+            text.push_str("A=\"${A}${A}\"\n");
+        }
+
+        let variables = parse_env(&text);
+
+        assert_eq!(variables["A"].len(), MAX_VALUE);
     }
 
     #[test]

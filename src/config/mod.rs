@@ -14,6 +14,8 @@ mod connection;
 mod engine;
 mod environment;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod history;
 mod http_fallback;
 mod log;

@@ -7,6 +7,8 @@ mod memory;
 mod redis;
 
 pub use memory::MemoryEngine;
+#[cfg(any(test, fuzzing))]
+pub use redis::fuzz;
 pub use redis::{
     Deployment, RedisCommands, RedisEngine, RedisSettings, RedisTask, RedisUnavailable,
     WaitingConnection,

@@ -11,6 +11,8 @@ mod outbox;
 mod tls;
 mod websocket;
 
+#[cfg(any(test, fuzzing))]
+pub use self::http_fallback::fuzz;
 pub use self::http_fallback::{HttpFallback, HttpFallbackSettings, is_script_address};
 pub use self::listener::{Listener, ListenerSettings};
 pub use self::tls::{CertificateError, CertificateFiles, Certificates};

@@ -14,6 +14,8 @@ mod collector;
 mod delivery;
 mod endpoint;
 mod figures;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod sender;
 mod target;
 

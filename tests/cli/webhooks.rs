@@ -1,14 +1,18 @@
-//! Webhooks of a server that is killed.
+//! Webhooks of a server that is killed, or whose surroundings fail.
 
 use std::process::Stdio;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::process::Command;
 use tokio::sync::mpsc;
 
-use super::support::{Server, app, fanfare, output, soon, text, with_database};
+use super::support::{
+    ConfigFile, Server, app, fanfare, line_about, output, soon, text, with_database,
+};
 
 /// A back end that tells the bodies it is sent, and answers them with `status`;
 /// with none it says nothing.
@@ -114,4 +118,140 @@ async fn a_killed_server_loses_no_webhook_that_it_had_accepted() {
     );
     assert_eq!(again["events"], sent["events"]);
     assert!(again["time_ms"].as_u64() > sent["time_ms"].as_u64());
+}
+
+/// A server with one webhook to a back end that takes everything, and one to a host that
+/// no name server knows; and a subscriber.
+struct Told {
+    file: ConfigFile,
+    server: Server,
+    bodies: mpsc::Receiver<String>,
+}
+
+impl Told {
+    async fn start() -> Self {
+        let file = with_database();
+        let port = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let address = port.local_addr().unwrap();
+        let (sender, bodies) = mpsc::channel(16);
+        tokio::spawn(back_end(port, Some(200), sender));
+        let events = ["channel_occupied"];
+        let hooks = json!([
+            {"url": format!("http://{address}/"), "events": events},
+            {"url": "http://nobody.invalid/", "events": events},
+        ])
+        .to_string();
+        app(
+            &file,
+            &["create", "--id", "1", "--key", "k", "--webhooks", &hooks],
+        )
+        .await;
+        // A file that may not grow must be an error, as a full disk is, and no signal.
+        let mut server = Command::new("sh");
+        server
+            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+            .args([env!("CARGO_BIN_EXE_fanfare"), "serve", "--port", "0"])
+            .args(["--metrics-port", "0", "--config", file.path()])
+            .env_clear()
+            .env("FANFARE_LOG_LEVEL", "warn,fanfare=debug")
+            .kill_on_drop(true);
+        Self {
+            server: Server::started_by(&mut server).await,
+            file,
+            bodies,
+        }
+    }
+
+    /// Occupies a channel; the back end must hear of it. The subscriber ends with this.
+    async fn occupy(&mut self, channel: &str) {
+        let mut subscriber = fanfare(&["subscribe", channel, "--url", &self.server.url()])
+            .args(["--app-id", "1", "--key", "k", "--secret", "unused"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let body = soon("the webhook", self.bodies.recv()).await.unwrap();
+        assert!(body.contains(channel), "{body}");
+        subscriber.kill().await.unwrap();
+    }
+
+    async fn log(&mut self, wanted: &str) -> Value {
+        line_about(&mut self.server.log, wanted).await
+    }
+
+    /// Webhooks of which the database says that they arrived.
+    async fn written_down(&self) -> usize {
+        let arguments = [
+            "webhooks",
+            "--config",
+            self.file.path(),
+            "list",
+            "--app",
+            "1",
+        ];
+        let listed = output(fanfare(&arguments).args(["--state", "delivered", "--json"])).await;
+        let listed: Value = serde_json::from_slice(&listed.stdout).unwrap_or_default();
+        listed.as_array().map_or(0, Vec::len)
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_no_event_and_no_webhook() {
+    let mut told = Told::start().await;
+    told.occupy("before").await;
+    let pid = told.server.child.id().unwrap().try_into().unwrap();
+    let limit = |bytes| {
+        let limit = Some((bytes, rlimit::INFINITY));
+        rlimit::prlimit(pid, rlimit::Resource::FSIZE, limit, None).unwrap();
+    };
+
+    limit(0);
+
+    told.occupy("meanwhile").await;
+    told.log("webhooks are not written down for the moment")
+        .await;
+    limit(rlimit::INFINITY);
+    soon(
+        "the database to be used again",
+        Box::pin(async {
+            let before = told.written_down().await;
+            let mut number = 0;
+            while told.written_down().await == before {
+                number += 1;
+                told.occupy(&format!("after-{number}")).await;
+            }
+        }),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_locked_database_stops_no_event_and_no_webhook() {
+    let mut told = Told::start().await;
+    told.occupy("before").await;
+    let database = told.file.path.with_file_name("fanfare.db");
+    let url = format!("sqlite://{}", database.display());
+    let mut locker = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    sqlx::query("BEGIN EXCLUSIVE")
+        .execute(&mut locker)
+        .await
+        .unwrap();
+
+    told.occupy("meanwhile").await;
+
+    told.log("webhooks are not written down for the moment")
+        .await;
+    locker.close().await.unwrap();
+}
+
+/// The other webhook of the same app is not held up.
+#[tokio::test]
+async fn a_host_that_cannot_be_found_is_tried_again_and_holds_up_nobody() {
+    let mut told = Told::start().await;
+
+    told.occupy("news").await;
+
+    let line = told.log("webhook not taken").await;
+    let reason = line["reason"].as_str().unwrap();
+    assert!(reason.contains("nobody.invalid"), "{reason}");
 }

@@ -9,6 +9,7 @@ mod all_nodes;
 mod api;
 mod api_authentication;
 mod auth;
+mod autobahn;
 mod backing;
 mod cache;
 mod channels;

@@ -5,6 +5,7 @@ mod broadcasts;
 mod client_events;
 mod connect;
 mod fanout;
+mod hostile;
 mod presence;
 mod resume;
 mod trigger;
@@ -20,6 +21,7 @@ pub(crate) use self::broadcasts::Broadcasts;
 pub(crate) use self::client_events::ClientEvents;
 pub(crate) use self::connect::Connect;
 pub(crate) use self::fanout::{Channels, Fanout, Latency};
+pub(crate) use self::hostile::Hostile;
 pub(crate) use self::presence::Presence;
 pub(crate) use self::resume::Resume;
 pub(crate) use self::trigger::Trigger;
@@ -81,6 +83,16 @@ async fn open_sessions(
     .await
 }
 
+/// Lets this process have `number` connections.
+fn raise_file_limit(number: usize) -> anyhow::Result<()> {
+    let files = rlimit::increase_nofile_limit(u64::MAX)?;
+    ensure!(
+        number as u64 + SPARE_FILES <= files,
+        "{number} connections are more than the {files} files that this process may open"
+    );
+    Ok(())
+}
+
 async fn open_each<F>(
     number: usize,
     at_once: usize,
@@ -89,11 +101,7 @@ async fn open_each<F>(
 where
     F: Future<Output = anyhow::Result<Subscriber>> + Send + 'static,
 {
-    let files = rlimit::increase_nofile_limit(u64::MAX)?;
-    ensure!(
-        number as u64 + SPARE_FILES <= files,
-        "{number} connections are more than the {files} files that this process may open"
-    );
+    raise_file_limit(number)?;
     let bar = bar("connections", number);
     let mut connections = Vec::with_capacity(number);
     for begin in (0..number).step_by(at_once) {

@@ -51,7 +51,7 @@ struct Known {
 }
 
 #[derive(Debug)]
-struct Key {
+pub(super) struct Key {
     id: Option<String>,
     algorithm: Algorithm,
     key: DecodingKey,
@@ -130,9 +130,14 @@ impl IssuerKeys {
         if !status.is_success() {
             return Err(format!("status {status}"));
         }
-        let set: JwkSet = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
-        Ok(set.keys.iter().filter_map(Key::of).take(MAX_KEYS).collect())
+        read(&body).map_err(|error| error.to_string())
     }
+}
+
+/// The keys in the answer of an issuer.
+pub(super) fn read(body: &[u8]) -> Result<Vec<Key>, serde_json::Error> {
+    let set: JwkSet = serde_json::from_slice(body)?;
+    Ok(set.keys.iter().filter_map(Key::of).take(MAX_KEYS).collect())
 }
 
 impl Known {

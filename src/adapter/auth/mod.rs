@@ -12,6 +12,8 @@
 
 mod back_end;
 mod endpoint;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod keys;
 pub(super) mod origins;
 mod ring;

@@ -13,6 +13,8 @@
 mod binding;
 mod carrier;
 mod endpoint;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod moves;
 mod presence;
 mod queues;

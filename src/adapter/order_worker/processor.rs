@@ -498,6 +498,13 @@ fn read<'a, T: Deserialize<'a>>(job: &'a Job) -> Result<T, Failure> {
     })
 }
 
+/// Reads what any kind of job has, for [`super::bull::fuzz`].
+#[cfg(any(test, fuzzing))]
+pub(super) fn read_any(job: &Job) {
+    let _ = read::<ProcessData>(job);
+    let _ = read::<AnyData>(job);
+}
+
 fn attempt(job: &Job) -> Attempt {
     Attempt {
         attempt: job.attempts_made.saturating_add(1),

@@ -11,6 +11,8 @@
 
 mod broadcast;
 mod endpoint;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod memory;
 mod presence;
 pub mod rules;

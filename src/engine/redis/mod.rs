@@ -17,6 +17,8 @@ mod burial;
 mod commands;
 mod delivery;
 mod edge;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod holds;
 mod inquiry;
 mod keys;

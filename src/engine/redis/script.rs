@@ -154,7 +154,7 @@ fn synced(answer: Vec<Value>) -> Synced {
 }
 
 /// Sorts the fields of a topic by node.
-fn parts(fields: &[String]) -> HashMap<String, Part> {
+pub(super) fn parts(fields: &[String]) -> HashMap<String, Part> {
     let mut parts: HashMap<String, Part> = HashMap::new();
     for field in fields.chunks_exact(2) {
         let (name, value) = (&field[0], &field[1]);

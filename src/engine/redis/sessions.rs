@@ -110,7 +110,7 @@ pub(super) async fn claim(
 }
 
 /// Reads the fields of a session. What is none is left out.
-fn session(fields: &[String]) -> ClaimedSession {
+pub(super) fn session(fields: &[String]) -> ClaimedSession {
     let limits = Limits {
         channel_name_length: fanfare_protocol::channel::MAX_CHANNEL_NAME_LENGTH,
         ..Limits::default()

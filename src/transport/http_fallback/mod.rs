@@ -7,6 +7,8 @@
 //! understands nothing else. Every answer may be read by every page: which pages
 //! may connect is decided by the app's list of origins.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod line;
 mod session;
 mod sockjs;
@@ -354,7 +356,7 @@ impl HttpFallback {
         if body.is_empty() {
             return broken("Payload expected.");
         }
-        let Ok(messages) = serde_json::from_slice::<Vec<String>>(&body) else {
+        let Ok(messages) = messages(&body) else {
             return broken("Broken JSON encoding.");
         };
         record.seen(self.hub.now_ms());
@@ -544,6 +546,11 @@ fn refusal(action: Action, is_pusher: bool, close: &Close) -> Answer {
 
 fn unknown_session() -> Answer {
     readable(text_answer(StatusCode::NOT_FOUND, "Unknown session\n"), ANY)
+}
+
+/// The messages in the body of a send request.
+fn messages(body: &[u8]) -> serde_json::Result<Vec<String>> {
+    serde_json::from_slice(body)
 }
 
 #[cfg(test)]

@@ -182,8 +182,8 @@ pub(super) fn open(fallback: &HttpFallback, record: &Record, place: Place, wish:
 
 /// The first message of a SockJS client.
 #[derive(Deserialize)]
-struct FirstMessage {
-    path: String,
+pub(super) struct FirstMessage {
+    pub(super) path: String,
 }
 
 /// Waits for the message that says which app the client wants.

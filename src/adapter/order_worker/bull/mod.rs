@@ -7,6 +7,8 @@
 //! [`JobQueue`] is what a worker needs of a queue, [`BullQueue`] the one that there is,
 //! [`Worker`] the loop around a [`Handler`]. Nothing here knows what a job is about.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod job;
 mod queue;
 mod scripts;
