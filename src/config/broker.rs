@@ -107,7 +107,12 @@ impl BrokerUrl {
 
     /// The URL without its password.
     pub(super) fn masked(&self) -> String {
-        let Some((scheme, rest)) = self.0.split_once("://") else {
+        let is_scheme = |text: &str| {
+            text.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'+')
+        };
+        let parts = self.0.split_once("://");
+        let Some((scheme, rest)) = parts.filter(|(scheme, _)| is_scheme(scheme)) else {
             // Nobody knows where in it a password is.
             return MASK.to_owned();
         };
@@ -188,6 +193,14 @@ mod tests {
     }
 
     /// C-36: the URL of Chat3's `.env` means the virtual host `/`.
+    /// Two slashes are missing at the start, and stand somewhere else.
+    #[test]
+    fn what_is_no_url_is_not_shown_at_all() {
+        let url = BrokerUrl::from("amqp:me:secret@host/?next=http://x");
+
+        assert!(!format!("{url:?}").contains("secret"));
+    }
+
     #[test]
     fn c3_vhost_trailing_slash() {
         for (url, vhost) in [

@@ -178,7 +178,12 @@ impl RedisUrl {
 
     /// The URL without its password.
     fn masked(&self) -> String {
-        let Some((scheme, rest)) = self.0.split_once("://") else {
+        let is_scheme = |text: &str| {
+            text.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'+')
+        };
+        let parts = self.0.split_once("://");
+        let Some((scheme, rest)) = parts.filter(|(scheme, _)| is_scheme(scheme)) else {
             // Nobody knows where in it a password is.
             return MASK.to_owned();
         };
@@ -255,6 +260,14 @@ mod tests {
 
     fn parse(text: &str) -> Option<RedisAddress> {
         RedisUrl::from(text).parse()
+    }
+
+    /// Two slashes are missing at the start, and stand somewhere else.
+    #[test]
+    fn what_is_no_url_is_not_shown_at_all() {
+        let url = RedisUrl::from("redis:me:secret@host/?next=http://x");
+
+        assert!(!format!("{url:?}").contains("secret"));
     }
 
     #[test]
