@@ -28,6 +28,27 @@ const MAX_WEBHOOKS: usize = 20;
 /// What stands in the place of a secret.
 pub const MASK: &str = "..";
 
+/// A URL without its password. What has no scheme is not shown at all: nobody knows where
+/// in it a password is.
+pub(super) fn masked_url(text: &str) -> String {
+    let is_scheme = |text: &str| {
+        text.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'+')
+    };
+    let parts = text.split_once("://");
+    let Some((scheme, rest)) = parts.filter(|(scheme, _)| is_scheme(scheme)) else {
+        return MASK.to_owned();
+    };
+    match rest.rsplit_once('@') {
+        None => text.to_owned(),
+        Some((user, rest)) => {
+            // Alone, it may be the password.
+            let username = user.split_once(':').map_or("", |(username, _)| username);
+            format!("{scheme}://{username}:{MASK}@{rest}")
+        }
+    }
+}
+
 /// What an error says of an origin.
 pub(super) const EXPECTED_ORIGIN: &str =
     "an origin as browsers send it, such as https://shop.example";
@@ -529,4 +550,22 @@ fn is_path_segment(text: &str) -> bool {
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
         && !text.bytes().all(|byte| byte == b'.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_its_password() {
+        for (url, shown) in [
+            ("redis://host:1/2", "redis://host:1/2"),
+            ("amqp://me:se:cret@host/", "amqp://me:..@host/"),
+            ("redis://secret@host", "redis://:..@host"),
+            // The slashes stand in the wrong place.
+            ("amqp:me:secret@host/?next=http://x", ".."),
+        ] {
+            assert_eq!(masked_url(url), shown);
+        }
+    }
 }
