@@ -28,6 +28,8 @@ export function useRoute(): string[] {
   useEffect(() => {
     const changed = () => setHash(location.hash);
     addEventListener('hashchange', changed);
+    // It may have changed since the page was drawn.
+    changed();
     return () => removeEventListener('hashchange', changed);
   }, []);
   return parts(hash);
