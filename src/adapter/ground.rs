@@ -8,7 +8,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fanfare_protocol::AppId;
 use futures_util::future::BoxFuture;
@@ -16,6 +16,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use ulid::Ulid;
 
 use crate::apps::{App, AppStore};
 use crate::hub::engine::{Engine, Figure};
@@ -225,6 +226,16 @@ fn left(departure: Departure) -> HubEventKind {
         Some(user_id) => HubEventKind::MemberRemoved { channel, user_id },
         None => HubEventKind::Vacated { channel },
     }
+}
+
+/// The `_eid` of an event that goes to several channels, by which a page knows that it has
+/// seen it. A ULID: sorts by time, and is made by one node only.
+pub(super) fn event_id() -> String {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let milliseconds = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    Ulid::from_parts(milliseconds, rand::random()).to_string()
 }
 
 /// Waits until then; for ever when nothing is due.

@@ -241,6 +241,30 @@ pub struct Figure {
     pub is_gauge: bool,
 }
 
+impl Figure {
+    /// What can fall again.
+    #[must_use]
+    pub const fn gauge(name: &'static str, help: &'static str, value: u64) -> Self {
+        Self {
+            name,
+            help,
+            value,
+            is_gauge: true,
+        }
+    }
+
+    /// What only grows.
+    #[must_use]
+    pub const fn total(name: &'static str, help: &'static str, value: u64) -> Self {
+        Self {
+            name,
+            help,
+            value,
+            is_gauge: false,
+        }
+    }
+}
+
 /// Knows what other nodes may ask of this one.
 pub trait Respondent: Debug + Send + Sync {
     /// The answer to a question; `None` when it is not understood. Questions come

@@ -73,6 +73,17 @@ impl Link {
         }
     }
 
+    /// What is wrong with it, for anybody; `None` while it is there.
+    #[must_use]
+    pub fn missing(&self) -> Option<String> {
+        let state = self.state();
+        match state.trouble {
+            Some(trouble) => Some(format!("RabbitMQ: {}", trouble.in_short())),
+            None if state.is_connected => None,
+            None => Some("RabbitMQ: not connected yet".to_owned()),
+        }
+    }
+
     /// The session that there is, if any.
     #[must_use]
     pub fn session(&self) -> Option<Session> {

@@ -23,21 +23,21 @@ pub mod rules;
 mod update;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fanfare_protocol::{ChannelName, Limits};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use self::binding::Bindings;
 use self::queues::Queues;
 use self::readers::Readers;
 use super::broker::{Link, Session, Trouble};
+use super::count::Count;
 use super::ground::{Adapter, Ground};
-use crate::config::{ChatConfig, Secret};
+use super::token::Token;
+use crate::config::ChatConfig;
 use crate::hub::Scope;
 use crate::hub::engine::Figure;
 use crate::limits::{Addresses, Rates};
@@ -61,8 +61,8 @@ pub struct Chat {
     link: Link,
     readers: Arc<Readers>,
     online: ChannelName,
-    /// SHA-256 of what operators must send, so that comparing tells no length.
-    token: Option<[u8; 32]>,
+    /// What operators must send.
+    token: Option<Token>,
     failures: Addresses,
     requests: Rates,
     counts: Counts,
@@ -77,19 +77,6 @@ struct Counts {
     dropped: Count,
     refused: Count,
     moved: Count,
-}
-
-#[derive(Debug, Default)]
-struct Count(AtomicU64);
-
-impl Count {
-    fn count(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 impl Chat {
@@ -110,7 +97,7 @@ impl Chat {
             readers: Arc::default(),
             online: ChannelName::parse(ONLINE, &Limits::default())
                 .expect("the name of a channel is one"),
-            token: config.token.as_ref().map(Secret::reveal).map(digest),
+            token: config.token.as_ref().map(Token::new),
             failures: Addresses::new(None, Some(FAILURES_PER_MINUTE)),
             requests: Rates::per_minute(REQUESTS_PER_MINUTE),
             counts: Counts::default(),
@@ -152,12 +139,7 @@ impl Adapter for Chat {
     }
 
     fn missing(&self) -> Option<String> {
-        let state = self.link.state();
-        match state.trouble {
-            Some(trouble) => Some(format!("RabbitMQ: {}", trouble.in_short())),
-            None if state.is_connected => None,
-            None => Some("RabbitMQ: not connected yet".to_owned()),
-        }
+        self.link.missing()
     }
 
     fn serves_the_last_client(&self) -> bool {
@@ -165,80 +147,64 @@ impl Adapter for Chat {
     }
 
     fn figures(&self) -> Vec<Figure> {
-        let gauge = |name, help, value| Figure {
-            name,
-            help,
-            value,
-            is_gauge: true,
-        };
-        let total = |name, help, value| Figure {
-            name,
-            help,
-            value,
-            is_gauge: false,
-        };
         let link = self.link.state();
         let counts = &self.counts;
         vec![
-            gauge(
+            Figure::gauge(
                 "fanfare_chat3_subscribers",
                 "Users of this node whose updates the broker sends.",
                 self.readers.bound_count() as u64,
             ),
-            gauge(
+            Figure::gauge(
                 "fanfare_chat3_connected",
                 "1 while the broker is connected.",
                 link.is_connected.into(),
             ),
-            total(
+            Figure::total(
                 "fanfare_chat3_connects_total",
                 "Times that the broker was connected.",
                 link.connects,
             ),
-            total(
+            Figure::total(
                 "fanfare_chat3_connection_failures_total",
                 "Times that the broker could not be connected, or was lost.",
                 link.failures,
             ),
-            total(
+            Figure::total(
                 "fanfare_chat3_updates_total",
                 "Updates that were delivered to the pages of this node.",
                 counts.updates.get(),
             ),
-            total(
+            Figure::total(
                 "fanfare_chat3_shortened_updates_total",
                 "Those among them that were too large, and name what is to be fetched.",
                 counts.shortened.get(),
             ),
-            total(
+            Figure::total(
                 "fanfare_chat3_malformed_updates_total",
                 "Messages that are no update; they were rejected.",
                 counts.malformed.get(),
             ),
-            total(
+            Figure::total(
                 "fanfare_chat3_foreign_updates_total",
                 "Updates that name another user than the one that they came for; they were rejected.",
                 counts.foreign.get(),
             ),
-            total(
+            Figure::total(
                 "fanfare_chat3_dropped_updates_total",
                 "Updates that the server could not take twice.",
                 counts.dropped.get(),
             ),
-            total(
+            Figure::total(
                 "fanfare_chat3_refused_users_total",
                 "Subscriptions of users whose id must not stand in a binding.",
                 counts.refused.get(),
             ),
-            total(
+            Figure::total(
                 "fanfare_chat3_moved_users_total",
                 "Users who were moved from a queue of their own to the one of the node.",
                 counts.moved.get(),
             ),
         ]
     }
-}
-
-fn digest(text: &str) -> [u8; 32] {
-    Sha256::digest(text.as_bytes()).into()
 }

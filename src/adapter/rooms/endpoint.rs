@@ -8,17 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::HeaderMap;
 use hyper::{Method, Request, StatusCode};
 use serde_json::{Value, json};
-use subtle::ConstantTimeEq;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::Rooms;
 use super::broadcast::{Body, BodyError, Event, Kind, Order};
-use super::{Rooms, digest, event_id};
 use crate::adapter::auth::origins::{Visitor, preflight};
 use crate::adapter::auth::{bearer, room};
+use crate::adapter::ground::event_id;
+use crate::adapter::refusal::refusal;
 use crate::apps::App;
 use crate::http::{Answer, BodyFault, Peer, value_answer, whole_body};
 use crate::hub::engine::EngineError;
@@ -153,9 +154,9 @@ impl Rooms {
     }
 
     async fn broadcast(&self, kind: Kind, text: &[u8], peer: Peer) -> Result<Value, Refusal> {
-        let expected = self.token.ok_or(Refusal::NoToken)?;
+        let expected = self.token.as_ref().ok_or(Refusal::NoToken)?;
         let body = Body::parse(text)?;
-        if !bool::from(digest(body.token()).ct_eq(&expected)) {
+        if !expected.is(body.token()) {
             self.counts.refused.count();
             self.failures.note_failure(peer.address);
             return Err(Refusal::WrongToken);
@@ -235,10 +236,8 @@ impl Rooms {
         if !self.failures.may_authorize(peer.address) {
             return Err(Refusal::TooMany);
         }
-        let is_token = self
-            .token
-            .is_some_and(|expected| digest(&token).ct_eq(&expected).into());
-        if is_token {
+        let expected = self.token.as_ref();
+        if expected.is_some_and(|expected| expected.is(&token)) {
             return Ok(());
         }
         let Ok(person) = self.authority.person(&token).await else {
@@ -358,28 +357,15 @@ impl Refusal {
 
     fn into_answer(self) -> Answer {
         let status = self.status();
-        let message = self.to_string();
-        tracing::debug!(status = status.as_u16(), reason = ?message, "request refused");
-        let body = json!({
-            "statusCode": status.as_u16(),
-            "message": message,
-            "error": status.canonical_reason(),
-        });
-        let mut answer = value_answer(status, &body);
-        let headers = answer.headers_mut();
-        if let Self::Method(expected) = &self
-            && let Ok(allow) = HeaderValue::from_str(expected.as_str())
-        {
-            headers.insert(header::ALLOW, allow);
-        }
-        let retry_after = match self {
-            Self::TooMany => Some("60"),
-            Self::Full(_) | Self::Engine(_) | Self::Unavailable(_) => Some("1"),
+        let allowed = match &self {
+            Self::Method(expected) => Some(expected),
             _ => None,
         };
-        if let Some(seconds) = retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
-        }
-        answer
+        let retry_after = match self {
+            Self::TooMany => Some(60),
+            Self::Full(_) | Self::Engine(_) | Self::Unavailable(_) => Some(1),
+            _ => None,
+        };
+        refusal(status, &self.to_string(), allowed, retry_after)
     }
 }

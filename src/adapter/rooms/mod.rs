@@ -18,22 +18,21 @@ mod presence;
 pub mod rules;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use fanfare_protocol::{ChannelName, Limits, SocketId, UserId};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
-use ulid::Ulid;
 
 use self::memory::Memory;
 use super::auth::Authority;
 use super::auth::origins::Origins;
-use super::ground::{Adapter, Ground};
-use crate::config::{AuthConfig, RoomsConfig, Secret};
+use super::count::Count;
+use super::ground::{Adapter, Ground, event_id};
+use super::token::Token;
+use crate::config::{AuthConfig, RoomsConfig};
 use crate::engine::RedisCommands;
 use crate::hub::Scope;
 use crate::hub::engine::Figure;
@@ -56,8 +55,8 @@ pub struct Rooms {
     origins: Origins,
     config: RoomsConfig,
     memory: Memory,
-    /// SHA-256 of what back ends must send, so that comparing tells no length.
-    token: Option<[u8; 32]>,
+    /// What back ends must send.
+    token: Option<Token>,
     online: ChannelName,
     /// The connections of this node whose users are online.
     sockets: Mutex<HashMap<SocketId, UserId>>,
@@ -75,23 +74,6 @@ struct Counts {
     ignored: Count,
     refused: Count,
     online: Count,
-}
-
-#[derive(Debug, Default)]
-struct Count(AtomicU64);
-
-impl Count {
-    fn count(&self) {
-        self.add(1);
-    }
-
-    fn add(&self, number: u64) {
-        self.0.fetch_add(number, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 impl Rooms {
@@ -114,11 +96,7 @@ impl Rooms {
             authority,
             origins: Origins::new(&auth.allowed_origins),
             memory,
-            token: config
-                .webhook_token
-                .as_ref()
-                .map(Secret::reveal)
-                .map(digest),
+            token: config.webhook_token.as_ref().map(Token::new),
             config: config.clone(),
             online: ChannelName::parse(ONLINE, &Limits::default())
                 .expect("the name of a channel is one"),
@@ -146,12 +124,7 @@ impl Adapter for Rooms {
     }
 
     fn figures(&self) -> Vec<Figure> {
-        let figure = |name, help, count: &Count| Figure {
-            name,
-            help,
-            value: count.get(),
-            is_gauge: false,
-        };
+        let figure = |name, help, count: &Count| Figure::total(name, help, count.get());
         vec![
             figure(
                 "fanfare_rooms_events_total",
@@ -175,17 +148,4 @@ impl Adapter for Rooms {
             ),
         ]
     }
-}
-
-fn digest(text: &str) -> [u8; 32] {
-    Sha256::digest(text.as_bytes()).into()
-}
-
-/// A ULID: sorts by time, and is made by one node only.
-fn event_id() -> String {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let milliseconds = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-    Ulid::from_parts(milliseconds, rand::random()).to_string()
 }

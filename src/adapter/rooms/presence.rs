@@ -16,9 +16,10 @@ use serde_json::{Map, Value};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::Rooms;
 use super::memory::{NodeReport, Socket, unix_seconds};
-use super::{Rooms, event_id};
 use crate::adapter::auth::room;
+use crate::adapter::ground::event_id;
 use crate::adapter::ground::{Happening, Happenings};
 use crate::apps::App;
 use crate::config::OnlineScope;

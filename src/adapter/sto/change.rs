@@ -1,16 +1,15 @@
 //! What a change of an order means for whom.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use fanfare_protocol::ChannelName;
 use serde_json::json;
-use ulid::Ulid;
 
 use super::displays::Which;
 use super::moment::Moment;
 use super::orders::Order;
 use super::{ORDERS, Sto, channel_of_room, tracking};
+use crate::adapter::ground::event_id;
 use crate::apps::App;
 use crate::hub::{ChannelFull, Scope};
 
@@ -131,13 +130,4 @@ impl Sto {
         }
         Ok(())
     }
-}
-
-/// A ULID: sorts by time, and is made by one node only.
-fn event_id() -> String {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let milliseconds = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-    Ulid::from_parts(milliseconds, rand::random()).to_string()
 }

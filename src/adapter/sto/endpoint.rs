@@ -16,23 +16,22 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use fanfare_protocol::request::SignedQuery;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use subtle::ConstantTimeEq;
 
 use super::displays::{self, Which};
 use super::events::{Notification, NotificationError, Unsent};
 use super::filters::NoFilters;
 use super::orders::{NoOrder, Order, OrdersError};
 use super::page::{self, PageSettings};
-use super::{Sto, digest, tracking};
+use super::{Sto, tracking};
 use crate::adapter::auth::bearer;
 use crate::adapter::auth::origins::{Visitor, preflight};
+use crate::adapter::refusal::refusal;
 use crate::apps::App;
 use crate::http::{Answer, BodyFault, Peer, value_answer, whole_body};
 use crate::hub::ChannelFull;
@@ -305,9 +304,7 @@ impl Sto {
     ) -> Result<Option<SignedQuery<'a>>, Refusal> {
         if let Some(sent) = head.headers.get("x-webhook-token") {
             let sent = sent.to_str().map_err(|_| Refusal::Unauthorized)?;
-            let is_right = self
-                .token
-                .is_some_and(|expected| digest(sent).ct_eq(&expected).into());
+            let is_right = self.token.as_ref().is_some_and(|token| token.is(sent));
             return is_right.then_some(None).ok_or(Refusal::Unauthorized);
         }
         let unauthorized = |_| Refusal::Unauthorized;
@@ -397,28 +394,15 @@ impl Refusal {
 
     fn into_answer(self) -> Answer {
         let status = self.status();
-        let message = self.to_string();
-        tracing::debug!(status = status.as_u16(), reason = ?message, "request refused");
-        let body = json!({
-            "statusCode": status.as_u16(),
-            "message": message,
-            "error": status.canonical_reason(),
-        });
-        let mut answer = value_answer(status, &body);
-        let headers = answer.headers_mut();
-        if let Self::Method(expected) = &self
-            && let Ok(allow) = HeaderValue::from_str(expected.as_str())
-        {
-            headers.insert(header::ALLOW, allow);
-        }
-        let retry_after = match status {
-            StatusCode::TOO_MANY_REQUESTS if matches!(self, Self::TooMany) => Some("60"),
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Some("1"),
+        let allowed = match &self {
+            Self::Method(expected) => Some(expected),
             _ => None,
         };
-        if let Some(seconds) = retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
-        }
-        answer
+        let retry_after = match status {
+            _ if matches!(self, Self::TooMany) => Some(60),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Some(1),
+            _ => None,
+        };
+        refusal(status, &self.to_string(), allowed, retry_after)
     }
 }

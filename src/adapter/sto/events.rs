@@ -177,71 +177,52 @@ impl Events {
 
     /// What is wrong, for anybody.
     pub(super) fn missing(&self) -> Option<String> {
-        let state = self.link.state();
-        match state.trouble {
-            Some(trouble) => Some(format!("RabbitMQ: {}", trouble.in_short())),
-            None if state.is_connected => None,
-            None => Some("RabbitMQ: not connected yet".to_owned()),
-        }
+        self.link.missing()
     }
 
     pub(super) fn figures(&self) -> Vec<Figure> {
         let link = self.link.state();
         let outbox = self.outbox.figures();
-        let figure = |name, help, value, is_gauge| Figure {
-            name,
-            help,
-            value,
-            is_gauge,
-        };
         vec![
-            figure(
+            Figure::gauge(
                 "fanfare_sto_broker_connected",
                 "1 while the broker is connected.",
                 link.is_connected.into(),
-                true,
             ),
-            figure(
+            Figure::total(
                 "fanfare_sto_broker_failures_total",
                 "Times that the broker could not be connected, or was lost.",
                 link.failures,
-                false,
             ),
-            figure(
+            Figure::gauge(
                 "fanfare_sto_amqp_waiting",
                 "Messages that wait for the broker.",
                 outbox.waiting as u64,
-                true,
             ),
-            figure(
+            Figure::total(
                 "fanfare_sto_amqp_confirmed_total",
                 "Messages that the broker has confirmed.",
                 outbox.confirmed,
-                false,
             ),
-            figure(
+            Figure::total(
                 "fanfare_sto_amqp_unroutable_total",
                 "Messages among them whose queue was not there.",
                 outbox.unroutable,
-                false,
             ),
-            figure(
+            Figure::total(
                 "fanfare_sto_amqp_refused_total",
                 "Messages that found too many waiting.",
                 outbox.refused,
-                false,
             ),
-            figure(
+            Figure::total(
                 "fanfare_sto_reservations_total",
                 "Reservations of parts that mechanics were told of.",
                 self.reserved.load(Ordering::Relaxed),
-                false,
             ),
-            figure(
+            Figure::total(
                 "fanfare_sto_dead_letters_total",
                 "Messages of the CRM that mean nothing.",
                 self.dead.load(Ordering::Relaxed),
-                false,
             ),
         ]
     }

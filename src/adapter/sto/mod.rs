@@ -22,13 +22,11 @@ mod page;
 mod tracking;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fanfare_protocol::{ChannelName, Limits};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use sha2::{Digest, Sha256};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -38,9 +36,11 @@ use self::filters::Filters;
 use self::orders::{Memory, Orders, OrdersError, Postgres};
 use super::auth::origins::Origins;
 use super::auth::{Authority, room};
+use super::count::Count;
 use super::ground::{Adapter, Ground, Happening, Happenings};
+use super::token::Token;
 use crate::apps::App;
-use crate::config::{AuthConfig, Secret, StoConfig};
+use crate::config::{AuthConfig, StoConfig};
 use crate::hub::engine::Figure;
 use crate::hub::{ChannelFull, ConsumedEvents, HubEventKind, Origin, Publish, Scope};
 use crate::limits::{Addresses, Rates};
@@ -79,8 +79,8 @@ pub struct Sto {
     mechanics: ChannelName,
     /// Absent: there is no broker.
     events: Option<Events>,
-    /// SHA-256 of what the order service sends, so that comparing tells no length.
-    token: Option<[u8; 32]>,
+    /// What the order service sends.
+    token: Option<Token>,
     failures: Addresses,
     requests: Rates,
     counts: Counts,
@@ -93,23 +93,6 @@ struct Counts {
     failed_reads: Count,
     changes: Count,
     refused: Count,
-}
-
-#[derive(Debug, Default)]
-struct Count(AtomicU64);
-
-impl Count {
-    fn count(&self) {
-        self.add(1);
-    }
-
-    fn add(&self, more: u64) {
-        self.0.fetch_add(more, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 impl Sto {
@@ -138,11 +121,7 @@ impl Sto {
             mechanics: ChannelName::parse(MECHANICS, &Limits::default())
                 .expect("the name of a channel is one"),
             events: Events::new(config, node),
-            token: config
-                .webhook_token
-                .as_ref()
-                .map(Secret::reveal)
-                .map(digest),
+            token: config.webhook_token.as_ref().map(Token::new),
             failures: Addresses::new(None, Some(FAILURES_PER_MINUTE)),
             requests: Rates::per_minute(REQUESTS_PER_MINUTE),
             counts: Counts::default(),
@@ -378,45 +357,33 @@ impl Adapter for Sto {
     }
 
     fn figures(&self) -> Vec<Figure> {
-        let gauge = |name, help, value| Figure {
-            name,
-            help,
-            value,
-            is_gauge: true,
-        };
-        let total = |name, help, value| Figure {
-            name,
-            help,
-            value,
-            is_gauge: false,
-        };
         let mut figures = vec![
-            gauge(
+            Figure::gauge(
                 "fanfare_sto_displays",
                 "Displays of this node.",
                 self.displays.count() as u64,
             ),
-            total(
+            Figure::total(
                 "fanfare_sto_queue_updates_total",
                 "Updates that displays of this node were sent.",
                 self.counts.updates.get(),
             ),
-            total(
+            Figure::total(
                 "fanfare_sto_queue_update_microseconds_total",
                 "Time that reading the orders and telling the displays took.",
                 self.counts.updates_microseconds.get(),
             ),
-            total(
+            Figure::total(
                 "fanfare_sto_failed_reads_total",
                 "Times that the orders could not be read.",
                 self.counts.failed_reads.get(),
             ),
-            total(
+            Figure::total(
                 "fanfare_sto_changes_total",
                 "Changes of orders that hooks have told of.",
                 self.counts.changes.get(),
             ),
-            total(
+            Figure::total(
                 "fanfare_sto_refused_requests_total",
                 "Hooks with a wrong token or signature.",
                 self.counts.refused.get(),
@@ -425,8 +392,4 @@ impl Adapter for Sto {
         figures.extend(self.events.iter().flat_map(Events::figures));
         figures
     }
-}
-
-fn digest(text: &str) -> [u8; 32] {
-    Sha256::digest(text.as_bytes()).into()
 }

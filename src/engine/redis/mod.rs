@@ -600,77 +600,65 @@ impl Engine for RedisEngine {
         let counters = &self.shared.counters;
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let outgoing = &self.shared.outgoing;
-        let counter = |name, help, value| Figure {
-            name,
-            help,
-            value,
-            is_gauge: false,
-        };
-        let gauge = |name, help, value| Figure {
-            name,
-            help,
-            value,
-            is_gauge: true,
-        };
         Health {
             degraded: is_away.then(|| "Redis is out of reach".to_owned()),
             figures: vec![
-                gauge(
+                Figure::gauge(
                     "fanfare_engine_up",
                     "1 while Redis is reached.",
                     u64::from(!is_away),
                 ),
-                gauge(
+                Figure::gauge(
                     "fanfare_engine_nodes",
                     "Nodes alive, as seen at the last sign of life.",
                     load(&counters.nodes),
                 ),
-                gauge(
+                Figure::gauge(
                     "fanfare_engine_waiting_publications",
                     "Events that wait to be sent to the other nodes.",
                     outgoing.len() as u64,
                 ),
-                counter(
+                Figure::total(
                     "fanfare_engine_publications_total",
                     "Events sent to the other nodes.",
                     load(&outgoing.sent),
                 ),
-                counter(
+                Figure::total(
                     "fanfare_engine_publications_lost_total",
                     "Events that the other nodes may have missed.",
                     load(&outgoing.lost),
                 ),
-                counter(
+                Figure::total(
                     "fanfare_engine_events_received_total",
                     "Events of other nodes.",
                     load(&counters.received),
                 ),
-                counter(
+                Figure::total(
                     "fanfare_engine_events_received_lost_total",
                     "Events of other nodes for channels whose subscribers did not keep up.",
                     load(&counters.received_lost),
                 ),
-                counter(
+                Figure::total(
                     "fanfare_engine_reconnects_total",
                     "Times that the connection to Redis was made.",
                     load(&counters.reconnects),
                 ),
-                counter(
+                Figure::total(
                     "fanfare_engine_resyncs_total",
                     "Channels and users whose state on other nodes was fetched again.",
                     load(&counters.resyncs),
                 ),
-                counter(
+                Figure::total(
                     "fanfare_engine_catch_ups_total",
                     "Times that this node read what it had missed of a channel with a history.",
                     load(&counters.catch_ups),
                 ),
-                counter(
+                Figure::total(
                     "fanfare_engine_sessions_forgotten_total",
                     "Sessions that Redis has forgotten before their time, for newer ones.",
                     load(&counters.sessions_forgotten),
                 ),
-                counter(
+                Figure::total(
                     "fanfare_engine_buried_nodes_total",
                     "Dead nodes whose entries this node has removed.",
                     load(&counters.buried),
