@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use self::shared::News;
 
@@ -303,8 +304,8 @@ struct Entry {
     state: EntryState,
     /// When the engine is told again of one that has a connection.
     review: Option<(u64, u64)>,
-    /// Whether the engine does not know yet who holds it.
-    is_unclaimed: bool,
+    /// When it was given out without the engine, as long as that does not know of it.
+    taken_alone: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -411,7 +412,7 @@ impl Bookmarks {
                     user,
                     state: EntryState::Held(Arc::clone(reader)),
                     review: None,
-                    is_unclaimed: false,
+                    taken_alone: None,
                 };
                 shelf.sessions.insert(Arc::new(key.clone()), entry);
                 None

@@ -161,9 +161,9 @@ pub struct SessionState {
     /// Whether a position behind which nothing has come is to be moved to the
     /// present, so that it does not grow old.
     pub is_review: bool,
-    /// Whether the engine has not been told yet who holds it, so that whoever stands
-    /// there does not count.
-    pub must_claim: bool,
+    /// When its connection took it while the engine was out of reach, if that has not
+    /// been told yet: whoever had taken it before does not count.
+    pub taken_alone: Option<Instant>,
     /// How long it is kept.
     pub age: Duration,
 }

@@ -1,6 +1,7 @@
 -- Gives a connection the session that it names, if it may have it.
 --
--- KEYS  1 session  hash: h who holds it, "PROCESS SOCKET"; u the user whose it is;
+-- KEYS  1 session  hash: h who holds it, "PROCESS SOCKET"; w since when, in milliseconds
+--                  of Unix time; u the user whose it is;
 --                  s sockets of it, with spaces; cCHANNEL how far it is there
 --       2 sessions, as in keep_session.lua
 -- ARGV  1 name, 2 what the keys of sessions begin with, 3 milliseconds that it is
@@ -19,7 +20,9 @@ for _, field in ipairs(redis.call('HGETALL', session)) do table.insert(answer, f
 if is_foreign then return answer end
 answer[1] = 'holder'
 answer[2] = redis.call('HGET', session, 'h') or ''
-redis.call('HSET', session, 'h', ARGV[5])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HSET', session, 'h', ARGV[5], 'w', string.format('%.0f', now))
 if is_bound and user ~= '' then redis.call('HSET', session, 'u', user) end
 answer[3] = tostring(keep(sessions, ARGV[2], ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])))
 return answer

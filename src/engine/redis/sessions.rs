@@ -218,7 +218,11 @@ async fn save_one(
         .arg(holder(shared, state.socket_id))
         .arg(state.user.as_ref().map_or("", |user| user.as_str()))
         .arg(sockets.join(" "))
-        .arg(u8::from(state.must_claim));
+        .arg(
+            state
+                .taken_alone
+                .map_or_else(String::new, |taken| millis(taken.elapsed()).to_string()),
+        );
     for (channel, position) in positions {
         call.arg(channel.as_str()).arg(position.to_string());
     }

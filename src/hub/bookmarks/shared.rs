@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fanfare_protocol::{AppId, Close, SocketId, UserId};
 
@@ -74,7 +74,7 @@ impl Bookmarks {
         self.hold(shelf, key, reader, user);
         let mut shelf = self.lock();
         if let Some(entry) = shelf.sessions.get_mut(key) {
-            entry.is_unclaimed = false;
+            entry.taken_alone = None;
         }
         shelf.note(key, true);
         Role::Holder
@@ -85,7 +85,7 @@ impl Bookmarks {
     pub(in crate::hub) fn held_alone(&self, key: &SessionKey) {
         let mut shelf = self.lock();
         if let Some(entry) = shelf.sessions.get_mut(key) {
-            entry.is_unclaimed = true;
+            entry.taken_alone = Some(Instant::now());
         }
         shelf.note(key, true);
     }
@@ -155,7 +155,7 @@ impl Bookmarks {
                 positions: places.positions.into_iter().collect(),
                 sockets: places.sockets.into(),
                 is_review,
-                must_claim: std::mem::take(&mut entry.is_unclaimed),
+                taken_alone: entry.taken_alone.take(),
                 age,
             });
         }
@@ -173,10 +173,10 @@ impl Bookmarks {
                 app: session.app.clone(),
                 name: session.name.clone(),
             };
-            if session.must_claim
+            if session.taken_alone.is_some()
                 && let Some(entry) = shelf.sessions.get_mut(&key)
             {
-                entry.is_unclaimed = true;
+                entry.taken_alone = session.taken_alone;
             }
             shelf.note(&key, session.is_review);
         }
