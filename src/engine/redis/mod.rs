@@ -44,6 +44,7 @@ use fanfare_protocol::{AppId, ChannelName, UserId};
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 pub use self::commands::{RedisCommands, RedisUnavailable, WaitingConnection};
 use self::inquiry::Inquiries;
@@ -368,7 +369,12 @@ impl RedisTask {
         let sending = outgoing::send(&shared, &hub);
         let sharing = usage::share(&shared);
         let catching_up = past::catch_up(&shared, &hub);
-        let answering = inquiry::answer(&shared, &respondent);
+        // A task of its own: a page of many connections must hold up neither events nor
+        // signs of life.
+        let asked = Arc::clone(&shared);
+        let _answering = AbortOnDropHandle::new(tokio::spawn(async move {
+            inquiry::answer(&asked, &respondent).await;
+        }));
         let leave = CancellationToken::new();
         let saving = async {
             sessions::save(&shared, &hub, &stop).await;
@@ -381,7 +387,6 @@ impl RedisTask {
             () = sending => {}
             () = sharing => {}
             () = catching_up => {}
-            () = answering => {}
             () = saving => {}
         }
     }
