@@ -41,6 +41,9 @@ const PER_SECOND: u32 = 50;
 /// Seconds of silence after which a comment keeps proxies from closing.
 const KEEP_ALIVE_SECONDS: u32 = 15;
 
+/// Time to look whether a session goes on; events wait for it.
+const LOOK_UP: Duration = Duration::from_millis(200);
+
 /// Bytes of the data of an event that are shown.
 const MAX_DATA: usize = 1_024;
 
@@ -440,7 +443,8 @@ impl Feed {
         let Some(session) = &self.session else {
             return false;
         };
-        matches!(self.accounts.holder(session).await, Ok(None))
+        let holder = tokio::time::timeout(LOOK_UP, self.accounts.holder(session));
+        matches!(holder.await, Ok(Ok(None)))
     }
 
     /// The next piece of text; `None` when the server stops, or the viewer may not look
