@@ -46,9 +46,10 @@ impl Sto {
             .ok_or(Refusal::SocketId)?;
         let name = form("channel_name").unwrap_or_default();
         let channel = ChannelName::parse(&name, &app.limits).map_err(|_| Refusal::Channel)?;
+        let mut person = None;
         let data = if let Some(id) = displays::id_of(&channel) {
             if !self.config.public_displays {
-                self.person(headers, peer, &DISPLAYS).await?;
+                person = Some(self.person(headers, peer, &DISPLAYS).await?);
             }
             if id.len() > MAX_DISPLAY_ID || form("displayId").is_some_and(|named| named != id) {
                 return Err(Refusal::DisplayId);
@@ -66,12 +67,14 @@ impl Sto {
                 .await?;
             None
         } else if name == MECHANICS {
-            let person = self.person(headers, peer, &STAFF).await?;
+            let mechanic = self.person(headers, peer, &STAFF).await?;
             let zone = form("zone").filter(|zone| zone.len() <= MAX_DISPLAY_ID);
             let info = zone.map_or_else(|| json!({}), |zone| json!({"zone": zone}));
-            Some(json!({"user_id": person.id, "user_info": info}))
+            let data = json!({"user_id": mechanic.id, "user_info": info});
+            person = Some(mechanic);
+            Some(data)
         } else if name == ORDERS || is_zone(&name) {
-            self.person(headers, peer, &STAFF).await?;
+            person = Some(self.person(headers, peer, &STAFF).await?);
             None
         } else {
             return Err(Refusal::Channel);
@@ -79,8 +82,11 @@ impl Sto {
         // The newest pair: the oldest are on their way out.
         let pair = app.keys.last().ok_or(Refusal::App)?;
         let data = data.map(|data| data.to_string());
-        let signature =
-            auth::sign_channel(&pair.secret, socket_id, channel.as_str(), data.as_deref());
+        let text = auth::channel_text(socket_id, channel.as_str(), data.as_deref());
+        let signature = match person.filter(|_| self.has_end) {
+            Some(person) => auth::sign_until(&pair.secret, &text, person.valid_until),
+            None => auth::sign(&pair.secret, &text),
+        };
         let mut answer = json!({"auth": format!("{}:{signature}", pair.key)});
         if let Some(data) = data {
             answer["channel_data"] = data.into();

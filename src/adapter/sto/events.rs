@@ -51,6 +51,9 @@ const MAX_MESSAGE: usize = 16 << 10;
 /// Bytes of its other members.
 const MAX_MEMBER: usize = 256;
 
+/// Bytes of a reservation; mechanics get all of it.
+const MAX_RESERVED: usize = 64 << 10;
+
 /// Bytes of an error in a header.
 const MAX_ERROR: usize = 500;
 
@@ -321,16 +324,19 @@ impl Events {
             }
             DeadLetters::Drop => {}
             DeadLetters::App => {
-                let mut headers = delivery.properties.headers().clone().unwrap_or_default();
+                // Of its own only what it is: the broker would act on the rest (CC, user_id,
+                // expiration).
+                let mut headers = FieldTable::default();
                 let error: String = error.chars().take(MAX_ERROR).collect();
                 let text = |text: &str| AMQPValue::LongString(text.into());
                 headers.insert(ShortString::from("x-error"), text(&error));
                 headers.insert(ShortString::from("x-source-queue"), text(RESERVED));
-                let properties = delivery
-                    .properties
-                    .clone()
+                let mut properties = BasicProperties::default()
                     .with_headers(headers)
                     .with_delivery_mode(2);
+                if let Some(kind) = delivery.properties.content_type() {
+                    properties = properties.with_content_type(kind.clone());
+                }
                 let sent = within(channel.basic_publish(
                     "".into(),
                     DEAD.into(),
@@ -387,8 +393,15 @@ impl Sto {
 
     /// Parts are reserved for an order: mechanics hear of it.
     async fn reserved(&self, body: &[u8]) -> Result<(), Unheard> {
+        if body.len() > MAX_RESERVED {
+            let reason = format!("it has more than {MAX_RESERVED} bytes");
+            return Err(Unheard::Meaningless(reason));
+        }
         let told: Reserved<'_> = serde_json::from_slice(body)
             .map_err(|error| Unheard::Meaningless(error.to_string()))?;
+        if !told.items.get().starts_with('[') {
+            return Err(Unheard::Meaningless("items is no list".to_owned()));
+        }
         let id = match &told.order_id {
             Value::String(id) => id.clone(),
             Value::Number(id) => id.to_string(),
@@ -397,7 +410,8 @@ impl Sto {
         let app = self.ground.app().await;
         let app = app.map_err(|error| Unheard::Later(error.to_string()))?;
         // Mechanics without a zone hear of it even if the order is not known.
-        let order = self.orders.find(&id).await.ok().flatten();
+        let order = self.orders.find(&id).await;
+        let order = order.map_err(|error| Unheard::Later(error.to_string()))?;
         let zone = order.as_ref().map_or("", Order::zone);
         let amount = told.total_amount.map_or("null", RawValue::get);
         let data = format!(

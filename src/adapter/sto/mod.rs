@@ -79,6 +79,8 @@ pub struct Sto {
     mechanics: ChannelName,
     /// Absent: there is no broker.
     events: Option<Events>,
+    /// Whether signatures end with the token.
+    has_end: bool,
     /// What the order service sends.
     token: Option<Token>,
     failures: Addresses,
@@ -121,6 +123,7 @@ impl Sto {
             mechanics: ChannelName::parse(MECHANICS, &Limits::default())
                 .expect("the name of a channel is one"),
             events: Events::new(config, node),
+            has_end: auth.disconnect_on_expiry,
             token: config.webhook_token.as_ref().map(Token::new),
             failures: Addresses::new(None, Some(FAILURES_PER_MINUTE)),
             requests: Rates::per_minute(REQUESTS_PER_MINUTE),

@@ -58,12 +58,14 @@ impl Postgres {
             pool,
             today: format!(
                 r#"SELECT {ORDER} FROM sto_orders o
-                WHERE (o."createdAt"::timestamptz + make_interval(mins => $1))::date
-                    = (now() + make_interval(mins => $1))::date
+                WHERE o."createdAt" >= date_trunc('day', now() AT TIME ZONE 'UTC'
+                    + make_interval(mins => $1)) - make_interval(mins => $1)
+                AND o."createdAt" < date_trunc('day', now() AT TIME ZONE 'UTC'
+                    + make_interval(mins => $1)) - make_interval(mins => $1) + interval '1 day'
                 AND lower(o.status::text) IN ('waiting', 'in_progress', 'blocked')
-                LIMIT {MAX_ORDERS}"#
+                ORDER BY o."createdAt" LIMIT {MAX_ORDERS}"#
             ),
-            one: format!("SELECT {ORDER} FROM sto_orders o WHERE o.id::text = $1"),
+            one: format!("SELECT {ORDER} FROM sto_orders o WHERE o.id = $1::text::uuid"),
             offset_minutes,
         })
     }
@@ -85,8 +87,8 @@ impl Postgres {
     }
 
     pub(super) async fn find(&self, id: &str) -> Result<Option<Order>, OrdersError> {
-        // PostgreSQL has no texts with it.
-        if id.contains('\0') {
+        // Anybody may ask, and it is compared as one, so that the index is used.
+        if !is_uuid(id) {
             return Ok(None);
         }
         let query = sqlx::query(sqlx::AssertSqlSafe(self.one.clone()))
@@ -98,6 +100,14 @@ impl Postgres {
         let text: String = row.try_get(0)?;
         Ok(Order::parse(&text).ok())
     }
+}
+
+fn is_uuid(id: &str) -> bool {
+    let fits = |(at, byte): (usize, u8)| match at {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    };
+    id.len() == 36 && id.bytes().enumerate().all(fits)
 }
 
 async fn in_time<T>(answer: impl Future<Output = sqlx::Result<T>>) -> Result<T, OrdersError> {

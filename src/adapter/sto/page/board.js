@@ -178,7 +178,6 @@ function showZones(channel) {
     query.set('zones', filters.zones.join(','));
     history.replaceState(null, '', `?${query}${location.hash}`);
     showZones(channel);
-    // A subscription that is made anew tells of the filters by itself.
     if (channel.subscribed) {
       channel.trigger('client-update_filters', { filters });
     }
@@ -226,4 +225,6 @@ const pusher = await connect({
 const channel = pusher.subscribe(channelOf('presence', `sto-display:${displayId}`));
 channel.bind('queue_update', take);
 channel.bind('order_status_changed', takeOne);
+// Another connection of this display may still be there, and the server knows that one's.
+channel.bind('pusher:subscription_succeeded', () => channel.trigger('client-update_filters', { filters }));
 showZones(channel);
