@@ -27,7 +27,7 @@ pub fn parsers(input: &[u8]) {
         3 => on_text(adapter::rooms::fuzz::broadcast),
         4 => on_text(adapter::auth::fuzz::token),
         5 => adapter::auth::fuzz::issuer(bytes),
-        6 => on_text(adapter::order_worker::bull::fuzz::job),
+        6 => on_text(adapter::order_worker::fuzz::job),
         7 => on_text(config::fuzz::file),
         8 => on_text(config::fuzz::migration),
         9 => on_text(config::fuzz::url),

@@ -59,3 +59,18 @@ pub(super) fn origin(url: &str) -> &str {
         .and_then(|scheme| url[scheme + 3..].find('/').map(|path| scheme + 3 + path));
     &url[..end.unwrap_or(url.len())]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_ends_before_the_path() {
+        for (url, expected) in [
+            ("https://a.example/x/y", "https://a.example"),
+            ("http://127.0.0.1:6001", "http://127.0.0.1:6001"),
+        ] {
+            assert_eq!(origin(url), expected);
+        }
+    }
+}

@@ -20,7 +20,6 @@ use super::accounts::{Account, Change, MIN_PASSWORD};
 use super::bull::{BullQueue, JobQueue, NewJob, QueueError, Retried};
 use super::database::{Database, DatabaseError};
 use super::ops::metrics;
-use super::orders::{ERROR_PREFIX, Status};
 use super::processor::PROCESS;
 use super::sealing::Sealer;
 use crate::adapter::auth::{Authority, bearer};
@@ -334,8 +333,7 @@ impl OrdersApi {
         {
             return Ok(value_answer(StatusCode::ACCEPTED, &json!({ "jobId": job })));
         }
-        let has_failed = order.status.starts_with(ERROR_PREFIX.trim_end());
-        if !has_failed && order.status != Status::NoBalance.text() {
+        if !order.has_failed() {
             return Err(Refusal::Conflict("the order has not failed".to_owned()));
         }
         let data = json!({
@@ -513,16 +511,6 @@ impl Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_origin_ends_before_the_path() {
-        for (url, expected) in [
-            ("https://a.example/x/y", "https://a.example"),
-            ("http://127.0.0.1:6001", "http://127.0.0.1:6001"),
-        ] {
-            assert_eq!(page::origin(url), expected);
-        }
-    }
 
     #[test]
     fn paths_with_more_than_they_should_have_are_none() {

@@ -16,6 +16,8 @@ pub mod bull;
 mod cadastre;
 pub mod database;
 pub mod egrn;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod live;
 pub mod ops;
 pub mod orders;

@@ -121,6 +121,12 @@ fn cut(text: &str) -> String {
 }
 
 impl Order {
+    /// Whether it has failed, and may be tried again.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.status.starts_with(ERROR_PREFIX.trim_end()) || self.status == Status::NoBalance.text()
+    }
+
     fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
         Ok(Self {
             id: row.try_get(0)?,
@@ -134,6 +140,10 @@ impl Order {
         })
     }
 }
+
+/// Whether an order has failed, as SQL says it; as [`Status::text`] writes it.
+const FAILED: &str =
+    "(status LIKE 'Ошибка:%' OR status = 'Недостаточно доступных заказов на балансе')";
 
 impl Database {
     /// The order with that number.
@@ -155,10 +165,7 @@ impl Database {
     /// # Errors
     /// The database cannot be used.
     pub async fn failed_orders(&self) -> Result<Vec<Order>, DatabaseError> {
-        self.orders_where(
-            "(status LIKE 'Ошибка:%' OR status = 'Недостаточно доступных заказов на балансе')",
-        )
-        .await
+        self.orders_where(FAILED).await
     }
 
     /// Those that are being worked on, the newest first.
@@ -166,14 +173,12 @@ impl Database {
     /// # Errors
     /// The database cannot be used.
     pub async fn running_orders(&self) -> Result<Vec<Order>, DatabaseError> {
-        self.orders_where(
-            "NOT is_complete AND rosreestr_user_id IS NOT NULL AND status NOT LIKE 'Ошибка:%'
-             AND status <> 'Недостаточно доступных заказов на балансе'",
-        )
-        .await
+        let condition =
+            format!("NOT is_complete AND rosreestr_user_id IS NOT NULL AND NOT {FAILED}");
+        self.orders_where(&condition).await
     }
 
-    async fn orders_where(&self, condition: &'static str) -> Result<Vec<Order>, DatabaseError> {
+    async fn orders_where(&self, condition: &str) -> Result<Vec<Order>, DatabaseError> {
         let rows = query(sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM orders WHERE deleted_at IS NULL AND {condition}
              ORDER BY updated_at DESC LIMIT {MAX_SHOWN}"

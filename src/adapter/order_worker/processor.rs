@@ -498,7 +498,7 @@ fn read<'a, T: Deserialize<'a>>(job: &'a Job) -> Result<T, Failure> {
     })
 }
 
-/// Reads what any kind of job has, for [`super::bull::fuzz`].
+/// Reads what any kind of job has, for [`super::fuzz`].
 #[cfg(any(test, fuzzing))]
 pub(super) fn read_any(job: &Job) {
     let _ = read::<ProcessData>(job);
