@@ -191,7 +191,7 @@ fn sessions_get_all_that_they_have_missed() {
 /// All attacks at the same time: whoever does nothing wrong gets every event, in order.
 #[test]
 fn no_attack_keeps_events_from_others() {
-    let server = fanfare();
+    let server = configured("hostile.toml", &[]);
     let attacks = [
         "slow-head",
         "slow-body",

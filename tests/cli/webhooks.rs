@@ -190,7 +190,7 @@ impl Told {
             "1",
         ];
         let listed = output(fanfare(&arguments).args(["--state", "delivered", "--json"])).await;
-        let listed: Value = serde_json::from_slice(&listed.stdout).unwrap_or_default();
+        let listed: Value = serde_json::from_slice(&listed.stdout).expect("a list");
         listed.as_array().map_or(0, Vec::len)
     }
 }

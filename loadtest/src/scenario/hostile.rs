@@ -52,9 +52,9 @@ pub(crate) enum Attack {
     ClientEvents,
     /// Ask for answers without end and read none
     NeverRead,
-    /// Offer compression, and send frames that claim to be compressed
+    /// Send frames that claim to be compressed
     Compression,
-    /// Send heads, bodies, frames and names that are too large
+    /// Send heads, bodies and frames that are too large
     Oversized,
 }
 
@@ -172,14 +172,13 @@ impl Pair {
         let began = Instant::now();
         let mut ticks = tokio::time::interval(PACE);
         while began.elapsed() < time {
-            ticks.tick().await;
-            let sent = Instant::now();
+            let due = ticks.tick().await;
             self.sent += 1;
             let data = self.sent.to_string();
             self.back_end.trigger(&self.channel, &data).await?;
             let arrived = self.subscriber.event("load").await?;
             ensure!(arrived == data, "{arrived} came where {data} was due");
-            latencies.saturating_record(u64::try_from(sent.elapsed().as_micros())?);
+            latencies.saturating_record(u64::try_from(due.elapsed().as_micros())?);
         }
         Ok(latencies)
     }
